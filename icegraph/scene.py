@@ -1,0 +1,263 @@
+"""Scene: one pass on one grid, a STAC item beside one Cloud Optimized GeoTIFF a band.
+
+    <folder>/
+      item.json       STAC item: id, time, platform, projection, lineage, statistics of each band
+      hh_db.tif       float32 bands: NaN where there is nothing
+      valid.tif       uint8 masks: 0 or 1
+
+Bands name their unit: `hh_db`, `hv_db` (sigma nought), `incidence_deg`, `tb_36h_k`, `sic_percent`; reflectances `red`, `green`,
+`blue`, `nir`, `swir22` run from 0 to 1. The masks are `valid` (sea surface seen), and where known `land` and `cloud`.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pystac
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from numpy.typing import NDArray
+from shapely.geometry import Polygon, mapping
+
+from icegraph.errors import PassError
+from icegraph.grid import Grid, Window, tiles
+from icegraph.store import atomic_path, sha256
+
+MASKS = ("valid", "land", "cloud")
+BLOCK = 512
+_EXTENSIONS = [
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+]
+
+
+class BandWriter:
+    """Takes a raster window by window. Made by `write_band`."""
+
+    def __init__(self, dataset: rasterio.io.DatasetWriter) -> None:
+        self._dataset = dataset
+
+    def write(self, window: Window, pixels: NDArray[Any]) -> None:
+        """Write the pixels [H, W] of one window."""
+        self._dataset.write(pixels, 1, window=window.rasterio())
+
+
+@contextmanager
+def write_band(path: Path, grid: Grid, dtype: str, *, unit: str = "") -> Iterator[BandWriter]:
+    """Write one raster as a Cloud Optimized GeoTIFF, window by window; the file appears, whole, when the block ends.
+
+    Float rasters have NaN as nodata, integer ones none.
+    """
+    nodata = float("nan") if dtype.startswith("float") else None
+    profile = {"height": grid.height, "width": grid.width, "count": 1, "dtype": dtype, "nodata": nodata}
+    with atomic_path(path) as final:
+        # COG needs the overviews before the pixels: write plain tiles first, then copy.
+        plain = final.with_suffix(".tiles.tif")
+        with rasterio.open(
+            plain, "w", driver="GTiff", crs=grid.crs, transform=grid.transform, tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
+            BIGTIFF="IF_SAFER", **profile,
+        ) as dataset:  # fmt: skip
+            if unit:
+                dataset.set_band_unit(1, unit)
+            yield BandWriter(dataset)
+        predictor = "FLOATING_POINT" if dtype.startswith("float") else "STANDARD"
+        resampling = "AVERAGE" if dtype.startswith("float") else "NEAREST"
+        rasterio.shutil.copy(
+            plain, final, driver="COG", COMPRESS="ZSTD", PREDICTOR=predictor, BLOCKSIZE=BLOCK, RESAMPLING=resampling, BIGTIFF="IF_SAFER"
+        )
+
+
+def read_grid(dataset: rasterio.io.DatasetReader) -> Grid:
+    """The grid of an open raster."""
+    return Grid(dataset.crs.to_string(), dataset.transform, dataset.height, dataset.width)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One pass on one grid.
+
+    Args:
+        folder: Where `item.json` and its rasters lie.
+        item: The STAC item.
+    """
+
+    folder: Path
+    item: pystac.Item
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a scene's folder.
+
+        Raises:
+            PassError: There is no readable `item.json` there.
+        """
+        path = folder / "item.json"
+        try:
+            return cls(folder, pystac.Item.from_dict(json.loads(path.read_text())))
+        except (OSError, ValueError, KeyError, TypeError, pystac.STACError) as error:
+            raise PassError(path, f"not a readable STAC item ({error})", "name a folder that calibrate or fuse wrote") from error
+
+    @property
+    def id(self) -> str:
+        """The pass id."""
+        return str(self.item.id)
+
+    @property
+    def time(self) -> datetime:
+        """Time of the pass, UTC."""
+        assert self.item.datetime is not None  # noqa: S101 - write_item always gives one
+        return self.item.datetime.astimezone(UTC)
+
+    @property
+    def sensor(self) -> str:
+        """`sar` or `optical`: which kind of model reads it."""
+        return str(self.item.properties["icegraph:sensor"])
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid that all bands share."""
+        properties = self.item.properties
+        height, width = properties["proj:shape"]
+        return Grid(str(properties["proj:code"]), Affine(*properties["proj:transform"][:6]), height, width)
+
+    @property
+    def bands(self) -> list[str]:
+        """Names of the float bands, in the order they were written."""
+        return [name for name in self.item.assets if name not in MASKS]
+
+    @property
+    def masks(self) -> list[str]:
+        """Names of the masks the scene has; `valid` is always one."""
+        return [name for name in self.item.assets if name in MASKS]
+
+    def statistics(self, band: str) -> dict[str, float]:
+        """Statistics of a band over its valid pixels: `mean`, `std`, `p02`, `p25`, `p50`, `p75`, `p98`, in the band's unit."""
+        return dict(self.item.assets[band].extra_fields["icegraph:statistics"])
+
+    def path(self, name: str) -> Path:
+        """The file of a band or mask."""
+        return self.folder / self.item.assets[name].href
+
+    def read(self, bands: Sequence[str], window: Window | None = None) -> NDArray[np.float32]:
+        """Read bands [C, H, W] of a window (default: the whole scene); NaN where there is nothing."""
+        part = (window or Window(0, 0, *self.grid.shape)).rasterio()
+        out = []
+        for band in bands:
+            with rasterio.open(self.path(band)) as dataset:
+                out.append(dataset.read(1, window=part))
+        return np.stack(out).astype(np.float32, copy=False)
+
+    def mask(self, name: str = "valid", window: Window | None = None) -> NDArray[np.bool_]:
+        """Read a mask [H, W]; one that the scene does not have is all false."""
+        part = window or Window(0, 0, *self.grid.shape)
+        if name not in self.item.assets:
+            return np.zeros(part.shape, bool)
+        with rasterio.open(self.path(name)) as dataset:
+            return np.asarray(dataset.read(1, window=part.rasterio()) > 0)
+
+
+def footprint(grid: Grid) -> dict[str, Any]:
+    """The outline of a grid as a GeoJSON polygon in longitude and latitude, with points along the edges."""
+    steps = np.linspace(0, 1, 9)[:-1]
+    height, width = grid.height - 1.0, grid.width - 1.0
+    row = np.concatenate([0 * steps, height * steps, height + 0 * steps, height * (1 - steps)])
+    col = np.concatenate([width * steps, width + 0 * steps, width * (1 - steps), 0 * steps])
+    lon, lat = grid.lonlat(*grid.xy(row, col))
+    return dict(mapping(Polygon(np.round(np.column_stack([lon, lat]), 6))))
+
+
+def write_item(
+    folder: Path,
+    *,
+    pass_id: str,
+    time: datetime,
+    sensor: str,
+    grid: Grid,
+    rasters: Mapping[str, str],
+    properties: Mapping[str, Any],
+) -> Scene:
+    """Write `item.json` for rasters that already lie in `folder`, and give the scene.
+
+    Args:
+        folder: The scene's folder.
+        pass_id: Becomes the item's id.
+        time: Time of the pass, UTC.
+        sensor: `sar` or `optical`.
+        grid: The grid of all rasters.
+        rasters: Name of each band or mask → its file name in the folder.
+        properties: What else the item says: platform, lineage (`icegraph.store.lineage`), licence.
+    """
+    outline = footprint(grid)
+    lonlat = np.array(outline["coordinates"][0])
+    bbox = [*lonlat.min(axis=0).tolist(), *lonlat.max(axis=0).tolist()]
+    item = pystac.Item(pass_id, outline, bbox, time, dict(properties), stac_extensions=_EXTENSIONS)
+    item.properties |= {
+        "icegraph:sensor": sensor,
+        "proj:code": grid.crs,
+        "proj:shape": list(grid.shape),
+        "proj:transform": list(grid.transform)[:6],
+    }
+    scene = Scene(folder, item)
+    for name, file in rasters.items():
+        path = folder / file
+        extra = {"file:checksum": f"1220{sha256(path)}", "file:size": path.stat().st_size}  # multihash: SHA-256, 32 bytes
+        item.add_asset(name, pystac.Asset(file, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=extra))
+    valid = _sample(scene, "valid") > 0 if "valid" in rasters else None
+    for name in scene.bands:
+        if valid is not None:
+            item.assets[name].extra_fields["icegraph:statistics"] = _statistics(_sample(scene, name)[valid])
+    save_item(scene)
+    return scene
+
+
+def save_item(scene: Scene) -> None:
+    """Write a scene's `item.json` anew."""
+    with atomic_path(scene.folder / "item.json") as path:
+        path.write_text(json.dumps(scene.item.to_dict(include_self_link=False), indent=1, sort_keys=True) + "\n")
+
+
+def extend(scene: Scene, folder: Path) -> dict[str, str]:
+    """Link or copy a scene's rasters into another folder (made by a later stage); gives name → file for `write_item`."""
+    rasters = {}
+    for name in scene.item.assets:
+        source = scene.path(name)
+        target = folder / source.name
+        try:
+            target.hardlink_to(source)
+        except OSError:  # another file system
+            target.write_bytes(source.read_bytes())
+        rasters[name] = source.name
+    return rasters
+
+
+def valid_windows(grid: Grid, size: int = 2 * BLOCK) -> Iterable[Window]:
+    """The windows by which stages walk a scene: whole blocks of its files."""
+    return tiles(grid.shape, size)
+
+
+def _sample(scene: Scene, name: str, most: int = 1024) -> NDArray[Any]:
+    """A raster thinned to at most about `most` × `most` pixels: enough for percentiles, whatever the scene's size."""
+    step = max(1, -(-max(scene.grid.shape) // most))
+    rows = []
+    with rasterio.open(scene.path(name)) as dataset:
+        for row in range(0, scene.grid.height, step):
+            rows.append(dataset.read(1, window=Window(row, 0, 1, scene.grid.width).rasterio())[0, ::step])
+    return np.stack(rows)
+
+
+def _statistics(pixels: NDArray[np.float32]) -> dict[str, float]:
+    pixels = pixels[np.isfinite(pixels)]
+    if pixels.size == 0:
+        return {}
+    quantiles = np.percentile(pixels, [2, 25, 50, 75, 98])
+    names = ("p02", "p25", "p50", "p75", "p98")
+    values = {"mean": float(pixels.mean()), "std": float(pixels.std())} | dict(zip(names, map(float, quantiles), strict=True))
+    return {name: round(value, 6) for name, value in values.items()}

@@ -1,0 +1,44 @@
+"""What made an artifact: its parents by SHA-256 and the version of the code."""
+
+import hashlib
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from icegraph import __version__
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files with their names in sorted order, as 64 hexadecimal digits."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """The release, and in a git checkout the commit, with `+dirty` where files differ from it."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return __version__
+    git = subprocess.run(  # noqa: S603
+        ["git", "-C", str(root), "describe", "--always", "--dirty=+dirty", "--abbrev=12"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{__version__} ({git.stdout.strip()})" if git.returncode == 0 else __version__
+
+
+def lineage(parents: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """STAC properties that name the parents, each a (name, SHA-256), and the code that made the item."""
+    return {
+        "icegraph:parents": [{"name": name, "sha256": digest} for name, digest in parents],
+        "processing:software": {"icegraph": code_version()},
+    }
