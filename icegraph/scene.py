@@ -61,10 +61,8 @@ def write_band(path: Path, grid: Grid, dtype: str, *, unit: str = "") -> Iterato
     with atomic_path(path) as final:
         # COG needs the overviews before the pixels: write plain tiles first, then copy.
         plain = final.with_suffix(".tiles.tif")
-        with rasterio.open(
-            plain, "w", driver="GTiff", crs=grid.crs, transform=grid.transform, tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
-            BIGTIFF="IF_SAFER", **profile,
-        ) as dataset:  # fmt: skip
+        layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "BIGTIFF": "IF_SAFER"}
+        with rasterio.open(plain, "w", driver="GTiff", crs=grid.crs, transform=grid.transform, **profile, **layout) as dataset:
             if unit:
                 dataset.set_band_unit(1, unit)
             yield BandWriter(dataset)
@@ -246,11 +244,9 @@ def valid_windows(grid: Grid, size: int = 2 * BLOCK) -> Iterable[Window]:
 def _sample(scene: Scene, name: str, most: int = 1024) -> NDArray[Any]:
     """A raster thinned to at most about `most` × `most` pixels: enough for percentiles, whatever the scene's size."""
     step = max(1, -(-max(scene.grid.shape) // most))
-    rows = []
     with rasterio.open(scene.path(name)) as dataset:
-        for row in range(0, scene.grid.height, step):
-            rows.append(dataset.read(1, window=Window(row, 0, 1, scene.grid.width).rasterio())[0, ::step])
-    return np.stack(rows)
+        lines = (Window(row, 0, 1, scene.grid.width).rasterio() for row in range(0, scene.grid.height, step))
+        return np.stack([dataset.read(1, window=line)[0, ::step] for line in lines])
 
 
 def _statistics(pixels: NDArray[np.float32]) -> dict[str, float]:

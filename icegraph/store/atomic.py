@@ -1,6 +1,5 @@
 """Nothing half-written is ever visible: write beside, then rename."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as beside:
         path = Path(beside) / target.name
         yield path
-        os.replace(path, target)
+        path.replace(target)
 
 
 @contextmanager
@@ -29,7 +28,7 @@ def atomic_dir(target: Path) -> Iterator[Path]:
         fresh.mkdir()
         yield fresh
         if target.exists():
-            os.replace(target, beside / "old")
-        os.replace(fresh, target)
+            target.replace(beside / "old")
+        fresh.replace(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
