@@ -1,5 +1,9 @@
 """The errors a user can meet: each one sentence that names the thing, what is wrong with it, and the mend."""
 
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -29,3 +33,22 @@ class ModelError(IceGraphError):
 
 class InputError(IceGraphError):
     """Arguments or inputs that leave nothing useful to do."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """End the process with one sentence, and no traceback, for what a user can meet: our errors, a full disk, an interruption."""
+    try:
+        yield
+    except IceGraphError as error:
+        _end(str(error), 1)
+    except KeyboardInterrupt:
+        _end("interrupted: nothing half-written is left; run the same command again.", 130)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC or "No space left" in str(error)
+        _end(f"disk full while writing ({error}); free some space and run again." if full else f"{error}.", 1)
+
+
+def _end(text: str, status: int) -> None:
+    print(f"icegraph: {text}", file=sys.stderr, flush=True)
+    raise SystemExit(status)

@@ -127,7 +127,7 @@ class Grid:
 
     def part(self, window: Window) -> "Grid":
         """The grid of a window of this one."""
-        return Grid(self.crs, self.transform * Affine.translation(window.col, window.row), window.height, window.width)
+        return Grid(self.crs, self.transform @ Affine.translation(window.col, window.row), window.height, window.width)
 
 
 def polar_crs(lat: FloatArray) -> str:

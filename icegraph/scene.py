@@ -100,7 +100,7 @@ class Scene:
         path = folder / "item.json"
         try:
             return cls(folder, pystac.Item.from_dict(json.loads(path.read_text())))
-        except (OSError, ValueError, KeyError, TypeError, pystac.STACError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError) as error:
             raise PassError(path, f"not a readable STAC item ({error})", "name a folder that calibrate or fuse wrote") from error
 
     @property
@@ -160,6 +160,16 @@ class Scene:
             return np.zeros(part.shape, bool)
         with rasterio.open(self.path(name)) as dataset:
             return np.asarray(dataset.read(1, window=part.rasterio()) > 0)
+
+
+def scene_folders(places: Iterable[Path], sensor: str | None = None) -> dict[str, Path]:
+    """Pass id → folder of the scenes (or other item folders) among `places`, in time order; refusals are passed over.
+
+    A place is such a folder or holds some. With `sensor` only the scenes of that kind are given.
+    """
+    folders = [item.parent for place in places for item in sorted([*place.glob("item.json"), *place.glob("*/item.json")])]
+    scenes = sorted((Scene.open(folder) for folder in folders), key=lambda scene: (scene.time, scene.id))
+    return {scene.id: scene.folder for scene in scenes if sensor in (None, scene.sensor)}
 
 
 def footprint(grid: Grid) -> dict[str, Any]:

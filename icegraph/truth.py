@@ -5,7 +5,7 @@ value of its integer type (65535 for uint16) where the truth is not known: *igno
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from rasterio.vrt import WarpedVRT
 
 from icegraph.errors import InputError
 from icegraph.grid import Grid, Window, tiles
+from icegraph.scene import Scene, scene_folders
 
 IGNORE = np.iinfo(np.uint32).max
 
@@ -48,7 +49,7 @@ def read_labels(path: Path, grid: Grid, window: Window | None = None) -> NDArray
         unknown = np.iinfo(dataset.dtypes[0]).max
         options = {"crs": grid.crs, "transform": grid.transform, "height": grid.height, "width": grid.width}
         with WarpedVRT(dataset, resampling=Resampling.nearest, nodata=unknown, src_nodata=unknown, **options) as warped:
-            labels = warped.read(1, window=part.rasterio()).astype(np.uint32)
+            labels: NDArray[np.uint32] = warped.read(1, window=part.rasterio()).astype(np.uint32)
     labels[labels == unknown] = IGNORE
     return labels
 
@@ -79,7 +80,7 @@ class Overlap:
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each pair, [P], both areas taken outside ignore."""
         union = self.found_px[self.pairs[:, 0]] + self.known_px[self.pairs[:, 1]] - self.pairs_px
-        return self.pairs_px / np.maximum(union, 1)
+        return np.asarray(self.pairs_px / np.maximum(union, 1))
 
     def identities(self) -> dict[int, int]:
         """Found floe → known identity, for pairs of IoU > 0.5 (each floe then has at most one partner)."""
@@ -92,9 +93,8 @@ def overlap(labels: Path, truth: Path, grid: Grid) -> Overlap:
     counts: dict[tuple[int, int], int] = {}
     with rasterio.open(labels) as dataset:
         for window in tiles(grid.shape, 1024):
-            found = dataset.read(1, window=window.rasterio()).astype(np.uint64)
-            known = read_labels(truth, grid, window).astype(np.uint64)
-            keys, number = np.unique(found << np.uint64(32) | known, return_counts=True)
+            high = dataset.read(1, window=window.rasterio()).astype(np.uint64) << np.uint64(32)
+            keys, number = np.unique(high | read_labels(truth, grid, window).astype(np.uint64), return_counts=True)
             for key, pixels in zip(keys.tolist(), number.tolist(), strict=True):
                 pair = (key >> 32, key & 0xFFFFFFFF)
                 counts[pair] = counts.get(pair, 0) + pixels
@@ -106,6 +106,15 @@ def overlap(labels: Path, truth: Path, grid: Grid) -> Overlap:
     both = clear[(clear[:, 0] > 0) & (clear[:, 1] > 0)]
     pairs = np.column_stack([np.searchsorted(found, both[:, 0]), np.searchsorted(known, both[:, 1])])
     return Overlap(found, found_clear, found_total, known, known_px, pairs.astype(np.int64), both[:, 2])
+
+
+def identities(segments: Path, truth: Mapping[str, Path]) -> dict[str, dict[int, int]]:
+    """Pass id → floe id → known identity, for the segmented passes below `segments` that have a truth."""
+    found = {}
+    for pass_id, folder in scene_folders([segments]).items():
+        if pass_id in truth:
+            found[pass_id] = overlap(folder / "labels.tif", truth[pass_id], Scene.open(folder).grid).identities()
+    return found
 
 
 def _sum_by(table: NDArray[np.int64], column: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

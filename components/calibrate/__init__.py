@@ -1,0 +1,1 @@
+"""The calibrate stage as a KFP component."""

@@ -1,0 +1,31 @@
+"""calibrate: one raw pass becomes one scene on a polar grid."""
+
+from kfp import dsl
+
+from components import PIPELINE_IMAGE
+
+
+@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
+def calibrate(manifest: dsl.Input[dsl.Dataset], pass_id: str, scene: dsl.Output[dsl.Dataset]):
+    """Calibrate one pass: sigma nought, or reflectance, on a polar grid.
+
+    Args:
+        manifest: What ingest wrote.
+        pass_id: The pass to take from it.
+        scene: A scene folder, or a refusal where the pass turns out unusable.
+    """
+    from pathlib import Path
+
+    from icegraph.calibrate import calibrate
+    from icegraph.errors import PassError, told
+    from icegraph.ingest import Manifest
+    from icegraph.store import Refusal, write_refusal
+
+    scene.metadata["pass_id"] = pass_id
+    with told():
+        entry = next(entry for entry in Manifest.read(Path(manifest.path) / "manifest.json").scenes if entry.id == pass_id)
+        try:
+            calibrate(entry, Path(scene.path))
+        except PassError as error:
+            write_refusal(Path(scene.path), Refusal(str(entry.href), str(error)))
+            print(f"refused: {error}")

@@ -1,0 +1,1 @@
+"""The fuse stage as a KFP component."""

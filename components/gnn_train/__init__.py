@@ -1,0 +1,1 @@
+"""The gnn_train stage as a KFP component."""

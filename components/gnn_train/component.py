@@ -1,0 +1,36 @@
+"""gnn-train: the graph neural network that matches floes."""
+
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def gnn_train(
+    graph: dsl.Input[dsl.Dataset],
+    floes: dsl.Input[dsl.Dataset],
+    truth: list[str],
+    steps: int,
+    seed: int,
+    model: dsl.Output[dsl.Model],
+):
+    """Train the matcher on the passes whose floes are known.
+
+    Args:
+        graph: What graph-build wrote.
+        floes: The segmented passes.
+        truth: Places of the label rasters to train on.
+        steps: Steps of training.
+        seed: Same seed, same graph, same model.
+        model: Model folder.
+    """
+    from pathlib import Path
+
+    from icegraph.errors import told
+    from icegraph.progress import print_progress
+    from icegraph.track import fit_matcher
+    from icegraph.truth import find_truth, identities
+
+    with told():
+        known = identities(Path(floes.path), find_truth(Path(place) for place in truth))
+        fit_matcher(Path(graph.path), known, Path(model.path), steps=steps, seed=seed, progress=print_progress)

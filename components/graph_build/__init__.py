@@ -1,0 +1,1 @@
+"""The graph_build stage as a KFP component."""

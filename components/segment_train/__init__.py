@@ -1,0 +1,1 @@
+"""The segment_train stage as a KFP component."""

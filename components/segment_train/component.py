@@ -1,0 +1,54 @@
+"""segment-train: a SegFormer for the scenes of one kind of sensor."""
+
+from kfp import dsl
+
+from components import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, install_kfp_package=False)
+def segment_train(
+    scenes: dsl.Input[list[dsl.Dataset]],
+    sensor: str,
+    truth: list[str],
+    holdout: list[str],
+    pretrain_steps: int,
+    steps: int,
+    seed: int,
+    model: dsl.Output[dsl.Model],
+):
+    """Pre-train on all scenes of a sensor but the held-out ones, then train on those with known floes.
+
+    Args:
+        scenes: Scene folders of all sensors.
+        sensor: `sar` or `optical`.
+        truth: Places of the label rasters to train on.
+        holdout: Places of the label rasters that are for evaluation: their scenes are not seen here.
+        pretrain_steps: Steps of masked image modelling.
+        steps: Steps of supervised training.
+        seed: Same seed, same scenes, same model.
+        model: Model folder: config.json, model.safetensors, history.json, README.md.
+    """
+    from pathlib import Path
+
+    from icegraph.errors import told
+    from icegraph.progress import print_progress
+    from icegraph.scene import scene_folders
+    from icegraph.segment import fit_segmenter
+    from icegraph.truth import find_truth
+
+    with told():
+        mine = scene_folders([Path(scene.path) for scene in scenes], sensor=sensor)
+        known = find_truth(Path(place) for place in truth)
+        held = find_truth(Path(place) for place in holdout) if holdout else {}
+        fit_segmenter(
+            [folder for pass_id, folder in mine.items() if pass_id in known],
+            known,
+            Path(model.path),
+            sensor=sensor,
+            unlabelled=[folder for pass_id, folder in mine.items() if pass_id not in held],
+            pretrain_steps=pretrain_steps,
+            steps=steps,
+            seed=seed,
+            progress=print_progress,
+        )
+    model.metadata["sensor"] = sensor

@@ -1,0 +1,1 @@
+"""The track stage as a KFP component."""

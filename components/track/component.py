@@ -1,0 +1,23 @@
+"""track: floes become matches, tracks, drift and a forecast."""
+
+from kfp import dsl
+
+from components import PIPELINE_IMAGE
+
+
+@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
+def track(graph: dsl.Input[dsl.Dataset], model: dsl.Input[dsl.Model], tracks: dsl.Output[dsl.Dataset]):
+    """Match the floes from pass to pass and follow them.
+
+    Args:
+        graph: What graph-build wrote.
+        model: The matcher.
+        tracks: Folder with matches.parquet, tracks.parquet, drift.nc and forecast.parquet.
+    """
+    from pathlib import Path
+
+    from icegraph.errors import told
+    from icegraph.track import track
+
+    with told():
+        track(Path(graph.path), Path(model.path), Path(tracks.path))

@@ -1,0 +1,216 @@
+"""The command line: `icegraph …`.
+
+Each command imports what it needs when it runs: `icegraph --help` must not wait for torch.
+"""
+
+import json
+import logging
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from icegraph.errors import InputError, told
+from icegraph.progress import Progress
+
+app = typer.Typer(
+    name="icegraph",
+    help="Track sea-ice floes from satellite passes: floes, matches, tracks, drift and forecast.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+Passes = Annotated[list[Path], typer.Argument(help="SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or folders of them.", metavar="PASS…")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to; made where it does not exist.", metavar="DIR")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Name or folder of a model or of a set of models; default: the shipped ones.", metavar="NAME_OR_PATH")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")]
+TruthOption = Annotated[list[Path], typer.Option("--truth", help="Label rasters, or folders of them. May be given again.", metavar="PATH")]
+
+
+def main() -> None:
+    """The entry point: errors become one sentence and an exit code."""
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # its errors reach the user as ours
+    warnings.filterwarnings("ignore")
+    with told():
+        app(standalone_mode=True)
+
+
+@app.command()
+def run(
+    passes: Annotated[list[Path] | None, typer.Argument(help="Passes to track. Without any: simulate, train and evaluate.", metavar="[PASS…]")] = None,
+    out: Out = Path("out"),
+    model: ModelOption = None,
+    truth: TruthOption = [],  # noqa: B006 - typer copies it
+    seed: Seed = 0,
+) -> None:
+    """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
+    from icegraph.local_run import track_passes, train_on_simulation
+
+    follower = _Follower()
+    with follower:
+        if passes:
+            place = track_passes(_existing(passes), out, model, truth, follower)
+        else:
+            place = train_on_simulation(out, seed, follower)
+    _print_headline(place / "metrics.json")
+    console.print(f"\nReport: [bold]{place / 'report.html'}[/bold]  ({follower.elapsed})")
+
+
+@app.command()
+def simulate(
+    out: Out,
+    seed: Seed = 0,
+    passes: Annotated[int, typer.Option(help="Passes over the field.", min=1)] = 4,
+    size_km: Annotated[float, typer.Option("--size-km", help="Side of the field in km.", min=4.0)] = 25.0,
+    interval_h: Annotated[float, typer.Option("--interval-h", help="Hours from pass to pass.", min=0.1)] = 24.0,
+    view: Annotated[list[str], typer.Option("--view", help="What looks at it: sar, amsr2, optical. May be given again.")] = ["sar", "amsr2", "optical"],  # noqa: B006
+) -> None:
+    """Simulate an ice field with known floes, seen by Sentinel-1, AMSR2 and MODIS."""
+    from icegraph.simulate import simulate
+
+    with _Follower() as follower:
+        simulate(out, seed=seed, size_km=size_km, passes=passes, interval_h=interval_h, views=view, progress=follower)
+    console.print(f"Passes: [bold]{out / 'passes'}[/bold]   truth: [bold]{out / 'truth'}[/bold]")
+
+
+@app.command()
+def segment(passes: Passes, out: Out, model: ModelOption = None) -> None:
+    """Find the floes of each PASS: DIR/<pass id>/labels.tif, floes.parquet, item.json."""
+    from icegraph.local_run import segment_passes
+
+    with _Follower() as follower:
+        manifest, counts = segment_passes(_existing(passes), out, model, follower)
+    table = Table("pass", "floes", "folder", box=None, header_style="dim")
+    for pass_id, number in counts.items():
+        table.add_row(pass_id, str(number), str(out / pass_id))
+    console.print(table)
+    for refusal in manifest.refused:
+        console.print(f"[yellow]refused[/yellow] {refusal.reason}")
+
+
+@app.command()
+def track(
+    folder: Annotated[Path, typer.Argument(help="What `icegraph segment` wrote.", metavar="DIR")],
+    out: Out,
+    model: ModelOption = None,
+    max_speed: Annotated[float, typer.Option("--max-speed", help="Fastest drift looked for, m/s.", min=0.01)] = 1.0,
+) -> None:
+    """Follow the floes of segmented passes: matches.parquet, tracks.parquet, drift.nc, forecast.parquet."""
+    from icegraph.local_run import track_folder
+
+    track_folder(folder, out, model, max_speed)
+    for name in ("matches.parquet", "tracks.parquet", "drift.nc", "forecast.parquet"):
+        console.print(out / name)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="What `icegraph segment` or `icegraph run` wrote.", metavar="DIR")],
+    truth: TruthOption,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the report; default: DIR/evaluation.", metavar="DIR")] = None,
+    tracks: Annotated[Path | None, typer.Option("--tracks", help="What `icegraph track` wrote.", metavar="DIR")] = None,
+) -> None:
+    """Hold segmented and tracked passes against known floes."""
+    from icegraph.local_run import evaluate_folder
+
+    place = out or folder / "evaluation"
+    evaluate_folder(folder, truth, place, tracks)
+    _print_headline(place / "metrics.json")
+    console.print(f"\nReport: [bold]{place / 'report.html'}[/bold]")
+
+
+@app.command()
+def submit(
+    pipeline: Annotated[str, typer.Argument(help="sea_ice_training, sea_ice_tracking, or a compiled YAML file.", metavar="PIPELINE")],
+    endpoint: Annotated[str, typer.Option(help="URL of the KFP API.", metavar="URL")],
+    argument: Annotated[list[str], typer.Option("--arg", help="NAME=VALUE, the value as JSON or text. May be given again.")] = [],  # noqa: B006
+    run_name: Annotated[str | None, typer.Option("--run-name", help="Default: the pipeline's name and the time.")] = None,
+    experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "icegraph",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the run and give its verdict as exit code.")] = False,
+) -> None:
+    """Submit a compiled pipeline to a Kubeflow Pipelines server (token, if it asks for one, in KFP_TOKEN)."""
+    from icegraph.submit import submit_pipeline
+
+    link, state = submit_pipeline(pipeline, endpoint, _arguments(argument), run_name, experiment, wait)
+    console.print(f"Run: [bold]{link}[/bold]" + (f"  {state}" if state else ""), soft_wrap=True)
+    if state and state != "SUCCEEDED":
+        raise typer.Exit(1)
+
+
+def _existing(passes: Sequence[Path]) -> list[Path]:
+    for path in passes:
+        if not path.exists():
+            raise InputError(path, "there is no such file or folder", "check the path")
+    return [path.resolve() for path in passes]
+
+
+def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
+    arguments = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(pair, "not an argument", "write NAME=VALUE")
+        try:
+            arguments[name] = json.loads(value)
+        except ValueError:
+            arguments[name] = value
+    return arguments
+
+
+def _print_headline(path: Path) -> None:
+    from icegraph.evaluate import headline
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in headline(json.loads(path.read_text())):
+        table.add_row(name, f"[bold]{value}[/bold]")
+    console.print(table)
+
+
+class _Follower:
+    """Shows where long work stands: a live line on a terminal, one line a finished step everywhere."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._status = console.status("starting")
+        self._quarter: dict[str, int] = {}
+
+    def __enter__(self) -> "_Follower":
+        self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    @property
+    def elapsed(self) -> str:
+        """Minutes and seconds since the start."""
+        seconds = round(time.monotonic() - self._start)
+        return f"{seconds // 60}:{seconds % 60:02d}"
+
+    def __call__(self, text: str, share: float) -> None:
+        """Take progress; where nobody watches live, print a line at each quarter."""
+        self._status.update(f"{self.elapsed}  {text}  {share:.0%}")
+        quarter, head = int(share * 4), text.split(":")[0]
+        if not console.is_terminal and quarter > self._quarter.get(head, -1):
+            self._quarter[head] = quarter
+            console.print(f"[dim]{self.elapsed:>6}[/dim]  {text}  {share:.0%}")
+
+    def task(self, name: str, text: str, share: float) -> None:
+        """Take what a task of a pipeline tells."""
+        if text:
+            self(f"{name}: {text}", share)
+        elif share >= 1:
+            console.print(f"[dim]{self.elapsed:>6}[/dim]  {name} [green]done[/green]")
+        else:
+            self._status.update(f"{self.elapsed}  {name}")

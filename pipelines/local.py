@@ -1,0 +1,93 @@
+"""Run a pipeline on this machine: KFP's own local runner, each task a process, followed by whoever called.
+
+The pipeline runs in a process of its own (`python -m pipelines.local`), so that its log can be kept whole and read for progress.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from icegraph.errors import IceGraphError, InputError
+from icegraph.progress import parse_progress
+
+_TASK = re.compile(r"(Executing task|Task) \S*'([\w-]+)'\S*( finished with status \S*(SUCCESS|FAILURE))?")
+
+Listener = Callable[[str, str, float], None]
+"""Takes a task's name, what it says and the share done: 0 when it starts, 1 when it has finished."""
+
+
+def run_local(pipeline: str, arguments: dict[str, Any], root: Path, log: Path, listen: Listener) -> dict[str, Path]:
+    """Run a pipeline through `kfp.local` with a process a task.
+
+    Args:
+        pipeline: A name in `pipelines.PIPELINES`.
+        arguments: Its arguments.
+        root: Folder for the artifacts.
+        log: File that takes all that the tasks print.
+        listen: Is told of each task's start, progress and end.
+
+    Returns:
+        Name of each output of the pipeline → its folder.
+
+    Raises:
+        IceGraphError: A task failed: its own sentence, where it left one.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pipelines.local", pipeline, str(root), json.dumps(arguments)]
+    # One thread a task: tasks run two at once, and threads that fight over two cores lose more than they win.
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    task, sentence = "", ""
+    with log.open("w") as kept:
+        process = subprocess.Popen(  # noqa: S603
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, start_new_session=True
+        )
+        assert process.stdout is not None  # noqa: S101 - PIPE
+        try:
+            for line in process.stdout:
+                kept.write(line)
+                told, event = parse_progress(line), _TASK.search(line)
+                if told:
+                    listen(task, *told)
+                elif event and event[1] == "Executing task":
+                    task = event[2]
+                    listen(task, "", 0.0)
+                elif event and event[4] == "SUCCESS":
+                    listen(event[2], "", 1.0)
+                elif line.strip().startswith("icegraph: "):
+                    sentence = line.strip().removeprefix("icegraph: ")
+        finally:
+            if process.poll() is None and sys.exc_info()[0] is not None:
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+    if process.returncode != 0:
+        problem = sentence.rstrip(".") or f"its process ended with status {process.returncode}"
+        raise RunError(task or pipeline, problem, f"the whole log is in {log}")
+    return {name: Path(path) for name, path in json.loads((root / "outputs.json").read_text()).items()}
+
+
+class RunError(IceGraphError):
+    """A task of a pipeline failed."""
+
+
+def main() -> None:
+    """Run the pipeline that the command line names, and write `outputs.json` beside its artifacts."""
+    from kfp import local
+
+    from pipelines import PIPELINES
+
+    name, root, arguments = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    if name not in PIPELINES:
+        raise InputError(name, "no such pipeline", f"choose one of {', '.join(PIPELINES)}")
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+    outputs = PIPELINES[name](**arguments).outputs
+    (root / "outputs.json").write_text(json.dumps({key: artifact.path for key, artifact in outputs.items()}))
+
+
+if __name__ == "__main__":
+    main()

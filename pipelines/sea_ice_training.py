@@ -1,0 +1,103 @@
+"""Training: raw passes and known floes to models, held to the gate.
+
+ingest → [calibrate → fuse] × pass → [segment-train] × sensor → segment → graph-build → gnn-train → track → evaluate → register
+"""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.evaluate.component import evaluate
+from components.gnn_train.component import gnn_train
+from components.graph_build.component import graph_build
+from components.ingest.component import ingest
+from components.register.component import register
+from components.segment.component import segment
+from components.segment_train.component import segment_train
+from components.track.component import track
+from pipelines.resources import medium, small, training
+from pipelines.scenes import passes_to_scenes
+
+
+class Outputs(NamedTuple):
+    """What a run leaves: each a folder."""
+
+    floes: dsl.Dataset
+    tracks: dsl.Dataset
+    results: dsl.Dataset
+
+
+@dsl.pipeline(name="segmenters", description="One segmenter for each kind of sensor.")
+def train_segmenters(
+    scenes: dsl.Input[list[dsl.Dataset]],
+    sensors: list[str],
+    truth: list[str],
+    holdout: list[str],
+    pretrain_steps: int,
+    steps: int,
+    seed: int,
+) -> list[dsl.Model]:
+    """Train the segmenters side by side."""
+    with dsl.ParallelFor(sensors) as sensor:
+        trained = training(
+            segment_train(scenes=scenes, sensor=sensor, truth=truth, holdout=holdout, pretrain_steps=pretrain_steps, steps=steps, seed=seed)
+        )
+    return dsl.Collected(trained.outputs["model"])
+
+
+@dsl.pipeline(name="sea-ice-training", description="Train the segmenters and the matcher, and register them if they pass the gate.")
+def sea_ice_training(
+    passes: list[str],
+    truth: list[str],
+    holdout: list[str],
+    registry: str,
+    pretrain_steps: int = 60,
+    steps: int = 300,
+    matcher_steps: int = 300,
+    max_speed_m_s: float = 1.0,
+    seed: int = 0,
+) -> Outputs:
+    """Train, evaluate on held-out passes, and register what passes the gate.
+
+    Args:
+        passes: Where the passes are.
+        truth: Places of the label rasters to train on.
+        holdout: Places of the label rasters to evaluate on.
+        registry: Folder of the model registry.
+        pretrain_steps: Self-supervised steps of each segmenter.
+        steps: Supervised steps of each segmenter.
+        matcher_steps: Steps of the matcher.
+        max_speed_m_s: How fast a floe may drift.
+        seed: Same seed, same models.
+    """
+    found = small(ingest(passes=passes))
+    scenes = passes_to_scenes(manifest=found.outputs["manifest"], pass_ids=found.outputs["pass_ids"])
+    segmenters = train_segmenters(
+        scenes=scenes.output,
+        sensors=found.outputs["sensors"],
+        truth=truth,
+        holdout=holdout,
+        pretrain_steps=pretrain_steps,
+        steps=steps,
+        seed=seed,
+    )
+    segments = medium(segment(scenes=scenes.output, models=segmenters.output))
+    graph = medium(graph_build(scenes=scenes.output, segments=segments.outputs["segments"], max_speed_m_s=max_speed_m_s))
+    matcher = training(gnn_train(graph=graph.outputs["graph"], floes=graph.outputs["floes"], truth=truth, steps=matcher_steps, seed=seed))
+    tracks = medium(track(graph=graph.outputs["graph"], model=matcher.outputs["model"]))
+    verdict = medium(
+        evaluate(
+            manifest=found.outputs["manifest"],
+            scenes=scenes.output,
+            floes=graph.outputs["floes"],
+            tracks=tracks.outputs["tracks"],
+            segmenters=segmenters.output,
+            matcher=matcher.outputs["model"],
+            truth=holdout,
+        )
+    )
+    with dsl.If(verdict.outputs["Output"] == "pass", "gate"):
+        small(
+            register(segmenters=segmenters.output, matcher=matcher.outputs["model"], results=verdict.outputs["results"], registry=registry)
+        )
+    return Outputs(graph.outputs["floes"], tracks.outputs["tracks"], verdict.outputs["results"])

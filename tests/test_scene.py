@@ -1,0 +1,87 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+
+from icegraph.errors import PassError
+from icegraph.grid import NORTH, Grid, Window, tiles
+from icegraph.scene import Scene, extend, scene_folders, write_band, write_item
+from icegraph.store import atomic_dir, sha256
+
+GRID = Grid.covering(NORTH, np.array([0.0, 40.0 * 700]), np.array([0.0, 40.0 * 600]), 40.0)
+TIME = datetime(2020, 1, 23, 12, 6, tzinfo=UTC)
+
+
+def write(folder: Path, pass_id: str = "a", time: datetime = TIME, sensor: str = "sar") -> np.ndarray:
+    pixels = np.random.default_rng(0).normal(-20, 3, GRID.shape).astype(np.float32)
+    pixels[:50] = np.nan
+    with atomic_dir(folder) as fresh:
+        with write_band(fresh / "hv_db.tif", GRID, "float32", unit="dB") as band:
+            for window in tiles(GRID.shape, 256):
+                band.write(window, pixels[window.slices])
+        with write_band(fresh / "valid.tif", GRID, "uint8") as band:
+            for window in tiles(GRID.shape, 512):
+                band.write(window, np.isfinite(pixels[window.slices]).astype(np.uint8))
+        rasters = {"hv_db": "hv_db.tif", "valid": "valid.tif"}
+        write_item(fresh, pass_id=pass_id, time=time, sensor=sensor, grid=GRID, rasters=rasters, properties={"platform": "sentinel-1b"})
+    return pixels
+
+
+def test_scene_gives_back_what_was_written(tmp_path: Path) -> None:
+    pixels = write(tmp_path / "s")
+    scene = Scene.open(tmp_path / "s")
+    assert (scene.id, scene.sensor, scene.time, scene.bands, scene.masks) == ("a", "sar", TIME, ["hv_db"], ["valid"])
+    assert scene.grid == GRID
+    window = Window(30, 100, 300, 320)
+    np.testing.assert_array_equal(scene.read(["hv_db"], window)[0], pixels[window.slices])
+    np.testing.assert_array_equal(scene.mask("valid", window), np.isfinite(pixels[window.slices]))
+    assert not scene.mask("land").any()
+    assert scene.statistics("hv_db")["p50"] == pytest.approx(np.nanmedian(pixels), abs=1e-4)
+
+
+def test_bands_are_cloud_optimized_geotiffs_with_their_unit(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    with rasterio.open(tmp_path / "s" / "hv_db.tif") as dataset:
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.units == ("dB",)
+        assert dataset.overviews(1) == [2]
+
+
+def test_item_is_valid_stac_and_names_the_files_by_checksum(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    item = pystac.Item.from_file(str(tmp_path / "s" / "item.json"))
+    assert item.assets["hv_db"].extra_fields["file:checksum"] == "1220" + sha256(tmp_path / "s" / "hv_db.tif")
+    west, south, east, north = item.bbox
+    assert -45.1 < west < east < 0 or -45.1 < west < east < 180
+    assert 89 < south < north <= 90
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="power cut"), write_band(tmp_path / "x.tif", GRID, "uint8") as band:
+        band.write(Window(0, 0, 10, 10), np.ones((10, 10), np.uint8))
+        raise RuntimeError("power cut")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extend_shares_the_rasters(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    (tmp_path / "t").mkdir()
+    assert extend(Scene.open(tmp_path / "s"), tmp_path / "t") == {"hv_db": "hv_db.tif", "valid": "valid.tif"}
+    assert (tmp_path / "t" / "hv_db.tif").samefile(tmp_path / "s" / "hv_db.tif")
+
+
+def test_scene_folders_come_in_time_order_and_by_sensor(tmp_path: Path) -> None:
+    write(tmp_path / "x" / "late", "late", datetime(2021, 1, 1, tzinfo=UTC))
+    write(tmp_path / "x" / "early", "early", datetime(2019, 1, 1, tzinfo=UTC), sensor="optical")
+    assert list(scene_folders([tmp_path / "x"])) == ["early", "late"]
+    assert list(scene_folders([tmp_path / "x" / "late", tmp_path / "x" / "early"], sensor="sar")) == ["late"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"type": "Feature"}'])
+def test_a_broken_item_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "item.json").write_text(text)
+    with pytest.raises(PassError, match=r"item\.json: not a readable STAC item"):
+        Scene.open(tmp_path)
