@@ -5,8 +5,6 @@ Each command imports what it needs when it runs: `icegraph --help` must not wait
 
 import json
 import logging
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Sequence
@@ -18,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from icegraph.errors import InputError, told
-from icegraph.progress import Progress
 
 app = typer.Typer(
     name="icegraph",
@@ -29,10 +26,13 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 
-Passes = Annotated[list[Path], typer.Argument(help="SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or folders of them.", metavar="PASS…")]
+Passes = Annotated[
+    list[Path], typer.Argument(help="SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or folders of them.", metavar="PASS…")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; made where it does not exist.", metavar="DIR")]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help="Name or folder of a model or of a set of models; default: the shipped ones.", metavar="NAME_OR_PATH")
+    str | None,
+    typer.Option("--model", help="Name or folder of a model or of a set of models; default: the shipped ones.", metavar="NAME_OR_PATH"),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")]
 TruthOption = Annotated[list[Path], typer.Option("--truth", help="Label rasters, or folders of them. May be given again.", metavar="PATH")]
@@ -48,21 +48,27 @@ def main() -> None:
 
 @app.command()
 def run(
-    passes: Annotated[list[Path] | None, typer.Argument(help="Passes to track. Without any: simulate, train and evaluate.", metavar="[PASS…]")] = None,
+    passes: Annotated[
+        list[Path] | None, typer.Argument(help="Passes to track. Without any: simulate, train and evaluate.", metavar="[PASS…]")
+    ] = None,
     out: Out = Path("out"),
     model: ModelOption = None,
-    truth: TruthOption = [],  # noqa: B006 - typer copies it
+    truth: TruthOption = [],
     seed: Seed = 0,
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
-    from icegraph.local_run import track_passes, train_on_simulation
+    from icegraph.laptop import track_passes, train_on_simulation
+    from pipelines.local import run_local
 
-    follower = _Follower()
-    with follower:
+    with _Follower() as follower:
+
+        def pipeline(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
+            return run_local(name, arguments, root, log, follower.task)
+
         if passes:
-            place = track_passes(_existing(passes), out, model, truth, follower)
+            place = track_passes(_existing(passes), out, model, truth, pipeline)
         else:
-            place = train_on_simulation(out, seed, follower)
+            place = train_on_simulation(out, seed, pipeline, follower)
     _print_headline(place / "metrics.json")
     console.print(f"\nReport: [bold]{place / 'report.html'}[/bold]  ({follower.elapsed})")
 
@@ -74,7 +80,11 @@ def simulate(
     passes: Annotated[int, typer.Option(help="Passes over the field.", min=1)] = 4,
     size_km: Annotated[float, typer.Option("--size-km", help="Side of the field in km.", min=4.0)] = 25.0,
     interval_h: Annotated[float, typer.Option("--interval-h", help="Hours from pass to pass.", min=0.1)] = 24.0,
-    view: Annotated[list[str], typer.Option("--view", help="What looks at it: sar, amsr2, optical. May be given again.")] = ["sar", "amsr2", "optical"],  # noqa: B006
+    view: Annotated[list[str], typer.Option("--view", help="What looks at it: sar, amsr2, optical. May be given again.")] = [
+        "sar",
+        "amsr2",
+        "optical",
+    ],
 ) -> None:
     """Simulate an ice field with known floes, seen by Sentinel-1, AMSR2 and MODIS."""
     from icegraph.simulate import simulate
@@ -87,15 +97,15 @@ def simulate(
 @app.command()
 def segment(passes: Passes, out: Out, model: ModelOption = None) -> None:
     """Find the floes of each PASS: DIR/<pass id>/labels.tif, floes.parquet, item.json."""
-    from icegraph.local_run import segment_passes
+    from icegraph.laptop import segment_passes
 
     with _Follower() as follower:
-        manifest, counts = segment_passes(_existing(passes), out, model, follower)
+        refused, counts = segment_passes(_existing(passes), out, model, follower)
     table = Table("pass", "floes", "folder", box=None, header_style="dim")
     for pass_id, number in counts.items():
         table.add_row(pass_id, str(number), str(out / pass_id))
     console.print(table)
-    for refusal in manifest.refused:
+    for refusal in refused:
         console.print(f"[yellow]refused[/yellow] {refusal.reason}")
 
 
@@ -107,7 +117,7 @@ def track(
     max_speed: Annotated[float, typer.Option("--max-speed", help="Fastest drift looked for, m/s.", min=0.01)] = 1.0,
 ) -> None:
     """Follow the floes of segmented passes: matches.parquet, tracks.parquet, drift.nc, forecast.parquet."""
-    from icegraph.local_run import track_folder
+    from icegraph.laptop import track_folder
 
     track_folder(folder, out, model, max_speed)
     for name in ("matches.parquet", "tracks.parquet", "drift.nc", "forecast.parquet"):
@@ -122,7 +132,7 @@ def evaluate(
     tracks: Annotated[Path | None, typer.Option("--tracks", help="What `icegraph track` wrote.", metavar="DIR")] = None,
 ) -> None:
     """Hold segmented and tracked passes against known floes."""
-    from icegraph.local_run import evaluate_folder
+    from icegraph.laptop import evaluate_folder
 
     place = out or folder / "evaluation"
     evaluate_folder(folder, truth, place, tracks)
@@ -134,15 +144,17 @@ def evaluate(
 def submit(
     pipeline: Annotated[str, typer.Argument(help="sea_ice_training, sea_ice_tracking, or a compiled YAML file.", metavar="PIPELINE")],
     endpoint: Annotated[str, typer.Option(help="URL of the KFP API.", metavar="URL")],
-    argument: Annotated[list[str], typer.Option("--arg", help="NAME=VALUE, the value as JSON or text. May be given again.")] = [],  # noqa: B006
+    argument: Annotated[list[str], typer.Option("--arg", help="NAME=VALUE, the value as JSON or text. May be given again.")] = [],
     run_name: Annotated[str | None, typer.Option("--run-name", help="Default: the pipeline's name and the time.")] = None,
     experiment: Annotated[str, typer.Option(help="KFP experiment.")] = "icegraph",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the run and give its verdict as exit code.")] = False,
 ) -> None:
     """Submit a compiled pipeline to a Kubeflow Pipelines server (token, if it asks for one, in KFP_TOKEN)."""
     from icegraph.submit import submit_pipeline
+    from pipelines import COMPILED
 
-    link, state = submit_pipeline(pipeline, endpoint, _arguments(argument), run_name, experiment, wait)
+    package = Path(pipeline) if Path(pipeline).suffix in (".yaml", ".yml") else COMPILED / f"{pipeline}.yaml"
+    link, state = submit_pipeline(package, endpoint, _arguments(argument), run_name, experiment, wait)
     console.print(f"Run: [bold]{link}[/bold]" + (f"  {state}" if state else ""), soft_wrap=True)
     if state and state != "SUCCEEDED":
         raise typer.Exit(1)

@@ -22,7 +22,7 @@ Listener = Callable[[str, str, float], None]
 """Takes a task's name, what it says and the share done: 0 when it starts, 1 when it has finished."""
 
 
-def run_local(pipeline: str, arguments: dict[str, Any], root: Path, log: Path, listen: Listener) -> dict[str, Path]:
+def run_local(pipeline: str, arguments: dict[str, Any], root: Path, log: Path, listen: Listener) -> dict[str, list[Path]]:
     """Run a pipeline through `kfp.local` with a process a task.
 
     Args:
@@ -33,7 +33,7 @@ def run_local(pipeline: str, arguments: dict[str, Any], root: Path, log: Path, l
         listen: Is told of each task's start, progress and end.
 
     Returns:
-        Name of each output of the pipeline → its folder.
+        Name of each output of the pipeline → its folder, or folders.
 
     Raises:
         IceGraphError: A task failed: its own sentence, where it left one.
@@ -68,7 +68,7 @@ def run_local(pipeline: str, arguments: dict[str, Any], root: Path, log: Path, l
     if process.returncode != 0:
         problem = sentence.rstrip(".") or f"its process ended with status {process.returncode}"
         raise RunError(task or pipeline, problem, f"the whole log is in {log}")
-    return {name: Path(path) for name, path in json.loads((root / "outputs.json").read_text()).items()}
+    return {name: [Path(path) for path in paths] for name, paths in json.loads((root / "outputs.json").read_text()).items()}
 
 
 class RunError(IceGraphError):
@@ -86,7 +86,8 @@ def main() -> None:
         raise InputError(name, "no such pipeline", f"choose one of {', '.join(PIPELINES)}")
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
     outputs = PIPELINES[name](**arguments).outputs
-    (root / "outputs.json").write_text(json.dumps({key: artifact.path for key, artifact in outputs.items()}))
+    paths = {key: [one.path for one in (value if isinstance(value, list) else [value])] for key, value in outputs.items()}
+    (root / "outputs.json").write_text(json.dumps(paths))
 
 
 if __name__ == "__main__":

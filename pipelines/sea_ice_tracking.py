@@ -58,4 +58,4 @@ def sea_ice_tracking(
             truth=truth,
         )
     )
-    return Outputs(graph.outputs["floes"], tracks.outputs["tracks"], verdict.outputs["results"])
+    return Outputs(scenes.output, graph.outputs["floes"], tracks.outputs["tracks"], verdict.outputs["results"])

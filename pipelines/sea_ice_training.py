@@ -20,8 +20,9 @@ from pipelines.scenes import passes_to_scenes
 
 
 class Outputs(NamedTuple):
-    """What a run leaves: each a folder."""
+    """What a run leaves: each a folder, or one a pass."""
 
+    scenes: list[dsl.Dataset]
     floes: dsl.Dataset
     tracks: dsl.Dataset
     results: dsl.Dataset
@@ -100,4 +101,4 @@ def sea_ice_training(
         small(
             register(segmenters=segmenters.output, matcher=matcher.outputs["model"], results=verdict.outputs["results"], registry=registry)
         )
-    return Outputs(graph.outputs["floes"], tracks.outputs["tracks"], verdict.outputs["results"])
+    return Outputs(scenes.output, graph.outputs["floes"], tracks.outputs["tracks"], verdict.outputs["results"])

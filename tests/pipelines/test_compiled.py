@@ -1,0 +1,46 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines import COMPILED, PIPELINES
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_committed_yaml_is_what_compiles_today(name: str, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ICEGRAPH_")}
+    subprocess.run([sys.executable, "-m", "pipelines", str(tmp_path)], check=True, env=environment, capture_output=True)
+    assert (tmp_path / f"{name}.yaml").read_text() == (COMPILED / f"{name}.yaml").read_text(), "run `make compile` and commit"
+
+
+def test_images_follow_the_environment(tmp_path: Path) -> None:
+    environment = os.environ | {"ICEGRAPH_IMAGES": "registry.example/ice", "ICEGRAPH_TAG": "7"}
+    subprocess.run([sys.executable, "-m", "pipelines", str(tmp_path)], check=True, env=environment, capture_output=True)
+    images = {task["container"]["image"] for task in executors("sea_ice_training", tmp_path).values()}
+    assert images == {"registry.example/ice/icegraph-pipeline:7", "registry.example/ice/icegraph-train:7"}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_task_asks_for_cpu_and_memory_and_training_for_a_gpu(name: str) -> None:
+    for task, spec in executors(name).items():
+        if "container" in spec:
+            asked = spec["container"]["resources"]
+            assert {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"} <= set(asked)
+            assert ("accelerator" in asked) == task.endswith("-train")
+
+
+def test_the_seven_stages_and_the_gate_are_in_the_training_pipeline() -> None:
+    stages = {task.removeprefix("exec-") for task in executors("sea_ice_training")}
+    assert stages == {
+        "ingest", "calibrate", "fuse", "segment-train", "segment", "graph-build", "gnn-train", "track", "evaluate", "register",
+    }  # fmt: skip
+    tasks = yaml.safe_load((COMPILED / "sea_ice_training.yaml").read_text())["root"]["dag"]["tasks"]
+    assert "'pass'" in tasks["condition-1"]["triggerPolicy"]["condition"]
+
+
+def executors(name: str, folder: Path = COMPILED) -> dict[str, Any]:
+    return dict(yaml.safe_load((folder / f"{name}.yaml").read_text())["deploymentSpec"]["executors"])
