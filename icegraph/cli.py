@@ -181,11 +181,9 @@ def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _print_headline(path: Path) -> None:
-    from icegraph.evaluate import headline
-
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in headline(json.loads(path.read_text())):
-        table.add_row(name, f"[bold]{value}[/bold]")
+    for card in json.loads(path.read_text())["headline"]:
+        table.add_row(card["title"], f"[bold]{card['value']}[/bold]", f"[dim]{card['meaning']}[/dim]")
     console.print(table)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from icegraph.errors import InputError, PassError
 from icegraph.ingest import ingest
 from icegraph.progress import Progress
-from icegraph.registry import model_set
+from icegraph.registry import SHIPPED, model_set
 from icegraph.scene import scene_folders
 from icegraph.store import Refusal, atomic_dir
 from icegraph.truth import find_truth
@@ -99,7 +99,7 @@ def track_passes(
     Returns:
         Folder with report.html, metrics.json, passes/ and tracks/.
     """
-    models = model_set(model, out / "models")
+    models = model_set(model, (out / "models", SHIPPED))
     arguments = {
         "passes": [str(path) for path in passes],
         "segmenters": [str(path) for path in models.segmenters],
@@ -149,10 +149,10 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
     """
     from icegraph.calibrate import calibrate
     from icegraph.fuse import fuse
-    from icegraph.graph import write_floes
+    from icegraph.graph import read_floes, write_floes
     from icegraph.segment import model_for, segment
 
-    models = model_set(model, out / "models").segmenters
+    models = model_set(model).segmenters
     counts: dict[str, int] = {}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
@@ -168,7 +168,7 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
             scene = fuse(calibrated, manifest.partners, Path(work) / "scene")
             with atomic_dir(out / entry.id) as fresh:
                 segment(scene, model_for(scene, models), fresh)
-                counts[entry.id] = len(write_floes(fresh, scene))
+                counts[entry.id] = len(read_floes(write_floes(fresh, scene)))
                 shutil.copytree(scene.folder, fresh / "scene")
     if not counts:
         raise InputError(", ".join(str(path) for path in passes), "no pass could be used", " ".join(r.reason for r in refused))
@@ -177,18 +177,15 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
 
 def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: float) -> None:
     """Follow the floes of the segmented passes in `folder`."""
-    import geopandas
-
     from icegraph.graph import build_graph
     from icegraph.track import track
 
     passes = scene_folders([folder])
     if not passes:
         raise InputError(folder, "holds no segmented pass", "name the folder that `icegraph segment` wrote")
-    matcher = model_set(model, folder / "models").matcher
+    matcher = model_set(model).matcher
     with tempfile.TemporaryDirectory(prefix="icegraph-") as work:
-        tables = [geopandas.read_parquet(place / "floes.parquet") for place in passes.values()]
-        build_graph(tables, Path(work) / "graph", max_speed_m_s=max_speed_m_s)
+        build_graph(list(passes.values()), Path(work) / "graph", max_speed_m_s=max_speed_m_s)
         track(Path(work) / "graph", matcher, out)
 
 
@@ -208,8 +205,6 @@ def evaluate_folder(folder: Path, truth: Sequence[Path], out: Path, tracks: Path
         segments=shown,
         tracks=followed,
         truth={pass_id: known[pass_id] for pass_id in shown},
-        models=[],
-        manifest=None,
     )
 
 

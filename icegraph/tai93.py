@@ -30,5 +30,5 @@ def to_tai93(time: datetime) -> float:
 def from_tai93(seconds: float) -> datetime:
     """UTC time of TAI93 seconds; the leap second itself reads as the second after it."""
     time = EPOCH + timedelta(seconds=seconds)
-    passed = sum(leap + timedelta(seconds=number) < time for number, leap in enumerate(_LEAPS, start=1))
+    passed = sum(leap + timedelta(seconds=number) <= time for number, leap in enumerate(_LEAPS, start=1))
     return time - timedelta(seconds=passed)

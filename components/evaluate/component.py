@@ -41,7 +41,8 @@ def evaluate(
     from pathlib import Path
 
     from icegraph.errors import told
-    from icegraph.evaluate import CLASSES, confusion, evaluate, flat_metrics
+    from icegraph.evaluate import confusion, evaluate, flat_metrics
+    from icegraph.ingest import Manifest
     from icegraph.scene import scene_folders
     from icegraph.store import read_refusal
     from icegraph.truth import find_truth
@@ -49,22 +50,23 @@ def evaluate(
     with told():
         places = [Path(scene.path) for scene in scenes]
         known = find_truth(Path(place) for place in truth)
-        everything = scene_folders(places)
-        shown = {pass_id: folder for pass_id, folder in everything.items() if not known or pass_id in known}
+        shown = {name: folder for name, folder in scene_folders(places).items() if not known or name in known}
+        late = [refusal for refusal in map(read_refusal, places) if refusal is not None]
+        out = Path(results.path)
+        Manifest.read(Path(manifest.path) / "manifest.json").refusing(late).write(out / "manifest.json")
         found = evaluate(
-            Path(results.path),
+            out,
             scenes=shown,
-            segments={pass_id: Path(floes.path) / pass_id for pass_id in shown},
+            segments={name: Path(floes.path) / name for name in shown},
             tracks=Path(tracks.path),
-            truth={pass_id: path for pass_id, path in known.items() if pass_id in shown},
+            truth={name: path for name, path in known.items() if name in shown},
             models=[*(Path(model.path) for model in segmenters), Path(matcher.path)],
-            manifest=Path(manifest.path),
-            refused=[refusal for refusal in map(read_refusal, places) if refusal is not None],
+            manifest=out / "manifest.json",
         )
-    shutil.copyfile(Path(results.path) / "report.html", report.path)
+    shutil.copyfile(out / "report.html", report.path)
     for name, value in flat_metrics(found).items():
         metrics.log_metric(name, value)
     table = confusion(found)
     if table is not None:
-        classes.log_confusion_matrix(CLASSES, table)
-    return "pass" if found["gate"]["passed"] else "fail"
+        classes.log_confusion_matrix(*table)
+    return "pass" if found["gate_passed"] else "fail"

@@ -25,9 +25,11 @@ def register(
 
     from icegraph.errors import told
     from icegraph.evaluate import flat_metrics
-    from icegraph.registry import register
+    from icegraph.registry import model_name, promote, register
 
     with told():
         figures = flat_metrics(json.loads((Path(results.path) / "metrics.json").read_text()))
-        for model in [*segmenters, matcher]:
-            print("registered", register(Path(model.path), Path(registry), metrics=figures))
+        gate = json.loads((Path(results.path) / "gate.json").read_text())
+        for model in (Path(model.path) for model in [*segmenters, matcher]):
+            version = register(model, Path(registry), metrics=figures, name=model_name(model), gate=gate)
+            print(promote(version))

@@ -1,0 +1,176 @@
+"""Calibration: from raw products to scenes, in units that mean something, on a polar grid, with their masks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from pyproj import Transformer
+from rasterio.errors import RasterioIOError
+
+from icegraph.errors import PassError
+from icegraph.grid import FloatArray, Grid, polar_crs
+from icegraph.ingest.manifest import Pass
+from icegraph.ingest.stac import Item, read_item
+from icegraph.ingest.stac import polarisation as radar_band
+from icegraph.ingest.tiff import check_tiff
+from icegraph.scene import Scene, write_item
+from icegraph.store import atomic_dir, lineage
+
+if TYPE_CHECKING:
+    from icegraph.calibrate.geocode import Forward
+
+__all__ = ["calibrate"]
+
+_CACHE_BYTES = 256 << 20  # GDAL's own cache of blocks; by default it takes a share of the machine
+
+
+@dataclass
+class _Result:
+    """What one kind of calibration gives: sensor, grid, name → file, and what there is to tell."""
+
+    sensor: str
+    grid: Grid
+    rasters: dict[str, str]
+    properties: dict[str, Any] = field(default_factory=dict)
+
+
+def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None) -> Scene:
+    """Calibrate one pass and write it as a scene's folder, whole or not at all.
+
+    Sentinel-1 products and other radar become sigma nought in dB without thermal noise and with less speckle; optical imagery becomes
+    reflectance. What is not yet on a map comes onto EPSG:3413 or EPSG:3976; what is stays on its grid.
+
+    Args:
+        entry: The pass, from the manifest.
+        out: The scene's folder.
+        pixel_m: Pixel size, metres; default the product's own. Passes that come already on a map keep theirs.
+
+    Raises:
+        PassError: The product cannot be read or does not fit its kind.
+    """
+    notes = list(entry.notes)
+    for file in entry.files:
+        if file.path.suffix.lower() in (".tif", ".tiff"):
+            check_tiff(file.path)
+    with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        try:
+            result = _KINDS[entry.kind](entry, folder, pixel_m, notes)
+        except RasterioIOError as error:
+            raise PassError(entry.href, f"its pixels cannot be read ({error})", "download or write the file again") from error
+        properties = {
+            "platform": entry.platform,
+            "license": entry.licence,
+            "icegraph:kind": entry.kind,
+            "icegraph:notes": notes,
+            **lineage((file.path.name, file.sha256) for file in entry.files),
+            **result.properties,
+        }
+        write_item(
+            folder,
+            pass_id=entry.id,
+            time=entry.time,
+            sensor=result.sensor,
+            grid=result.grid,
+            rasters=result.rasters,
+            properties=properties,
+        )
+    return Scene.open(out)
+
+
+def _optical(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str]) -> _Result:
+    from icegraph.calibrate.optical import Picture, calibrate_optical
+
+    item = _item(entry)
+    if item is None:
+        pictures, land = [Picture(entry.href, tuple(entry.bands))], None
+    else:
+        pictures = [Picture(asset.path, asset.bands) for asset in item.assets if asset.bands]
+        land = next((asset.path for asset in item.assets if asset.land), None)
+    grid, rasters = calibrate_optical(pictures, land, folder, notes)
+    _tell_pixel_kept(grid, pixel_m, notes)
+    return _Result("optical", grid, rasters)
+
+
+def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str]) -> _Result:
+    from icegraph.calibrate.geocode import TieValues, fit_forward, output_grid
+    from icegraph.calibrate.radar import write_geocoded
+    from icegraph.calibrate.safe import SafeImage
+
+    with SafeImage.read(entry.href, notes) as image:
+        ties, spacing = image.annotation.ties, image.annotation.spacing_m
+        crs = polar_crs(ties.lat)
+        x, y = _metres(crs, ties.lon.ravel(), ties.lat.ravel())
+        line, pixel = (values.ravel() for values in np.meshgrid(ties.line, ties.pixel, indexing="ij"))
+        forward, _ = fit_forward(image.shape, line, pixel, x, y, subject=str(entry.href))
+        grid = output_grid(forward, crs, pixel_m or spacing)
+        incidence = TieValues(ties.line, ties.pixel, ties.incidence)
+        rasters = write_geocoded(image, forward, grid, folder, incidence, spacing_m=spacing)
+        properties = {"icegraph:ipf": f"{image.product.ipf[0]}.{image.product.ipf[1]:02d}", "icegraph:looks": image.looks}
+    return _Result("sar", grid, rasters, properties)
+
+
+def _sar_geotiff(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str]) -> _Result:
+    from icegraph.calibrate.geocode import fit_forward, output_grid
+    from icegraph.calibrate.geotiff import TiffImage
+    from icegraph.calibrate.radar import write_filtered, write_geocoded
+
+    item = _item(entry)
+    if item is None:
+        named = [(name, entry.href, number) for number, name in enumerate(entry.bands, 1)]
+    else:
+        named = [(name, asset.path, number) for asset in item.assets for number, name in enumerate(asset.bands, 1)]
+    found = {polarisation: (name, path, number) for name, path, number in named if (polarisation := radar_band(name))}
+    if not found:
+        raise PassError(entry.href, "has no band of HH, HV, VV or VH", "name its bands, such as sigma0_hv")
+    places = {band: (path, number) for band, (_, path, number) in found.items()}
+    names = {band: name if item else band for band, (name, _, _) in found.items()}
+    with TiffImage(places, names, f"{item.mode if item else ''} {entry.id}", notes) as image:
+        grid = image.grid()
+        if grid is not None:
+            _tell_pixel_kept(grid, pixel_m, notes)
+            return _Result("sar", grid, write_filtered(image, grid, folder), {"icegraph:looks": image.looks})
+        line, pixel, lon, lat = image.control_points()
+        crs = polar_crs(lat)
+        forward, residual = fit_forward(image.shape, line, pixel, *_metres(crs, lon, lat), subject=str(image.path))
+        notes.append(f"place: from {len(line)} control points, whose smooth fit leaves {residual:.2f} pixels")
+        spacing = (item.gsd if item else None) or _spacing(forward, notes)
+        grid = output_grid(forward, crs, pixel_m or spacing)
+        rasters = write_geocoded(image, forward, grid, folder, None, spacing_m=spacing)
+    return _Result("sar", grid, rasters, {"icegraph:looks": image.looks})
+
+
+def _metres(crs: str, lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray]:
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+    return np.asarray(x, float), np.asarray(y, float)
+
+
+def _spacing(forward: "Forward", notes: list[str]) -> float:
+    """Side of the middle pixel, metres, to two digits."""
+    a, b, c, d = forward.jacobian(np.array(forward.shape[0] / 2), np.array(forward.shape[1] / 2))
+    side = float(f"{float(np.sqrt(abs(a * d - b * c))):.2g}")
+    notes.append(f"pixel size: {side:g} m, measured from the control points")
+    return side
+
+
+def _refuse_amsr2(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str]) -> _Result:  # noqa: ARG001
+    raise PassError(entry.href, "is an AMSR2 swath, a partner for fuse and no scene of its own", "calibrate a radar or optical pass")
+
+
+def _item(entry: Pass) -> Item | None:
+    return read_item(entry.href) if entry.href.suffix == ".json" else None
+
+
+def _tell_pixel_kept(grid: Grid, pixel_m: float | None, notes: list[str]) -> None:
+    if pixel_m is not None and abs(pixel_m - grid.pixel_m) > 1e-6:
+        notes.append(f"already on a map: its grid of {grid.pixel_m:g} m is kept, not {pixel_m:g} m")
+
+
+_KINDS: dict[str, Callable[[Pass, Path, float | None, list[str]], _Result]] = {
+    "sentinel1": _sentinel1,
+    "sar-geotiff": _sar_geotiff,
+    "optical": _optical,
+    "amsr2": _refuse_amsr2,
+}

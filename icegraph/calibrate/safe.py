@@ -1,0 +1,252 @@
+"""A Sentinel-1 GRD product as an image of sigma nought: annotation, calibration and noise read from SAFE, folder or zip.
+
+After "Sentinel-1 Product Specification", S1-RS-MDA-52-7441, release 3/9: product, calibration and noise annotation.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+from xml.etree.ElementTree import Element
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from icegraph.calibrate.radiometry import AzimuthVector, CalibrationTable, Floats, NoiseTable, SwathBlock, Vector, sigma_nought
+from icegraph.errors import PassError
+from icegraph.grid import Window
+from icegraph.ingest.container import Container, child_text
+from icegraph.ingest.pixels import open_raster
+from icegraph.ingest.sentinel1 import Polarisation, Product, read_product
+
+LOOKS = {("EW", "GRDM"): 10.7, ("IW", "GRDH"): 4.4}  # equivalent numbers of looks (Sentinel-1 Product Definition, S1-RS-MDA-52-7440)
+LOOKS_SHARE = 0.89  # equivalent over nominal looks of those two: 10.7 / 12 and 4.4 / 5
+BORDER = 5  # pixels: zeros are border where they fill BORDER × BORDER pixels; a lone zero is dark water
+HALO = BORDER - 1
+IPF_AZIMUTH = (2, 90)  # from here on noise has an azimuth part, and borders are zero
+IPF_NOISE = (2, 44)  # before, the noise vectors are unusable
+IPF_DOUBTFUL = (2, 53)
+EARLY_SCALE = 56_065.87  # noise vectors of before July 2015 are below 1 and want this times dn
+_AGAIN = "download the product again, whole"
+_BOUNDS = ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class TiePoints:
+    """The geolocation grid: lines [L], pixels [P], and longitude, latitude, incidence in degrees, each [L, P]."""
+
+    line: NDArray[np.float64]
+    pixel: NDArray[np.float64]
+    lon: NDArray[np.float64]
+    lat: NDArray[np.float64]
+    incidence: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What the product annotation of one polarisation tells.
+
+    Args:
+        shape: Lines and pixels.
+        spacing_m: Of pixels in ground range.
+        mode: `EW`, `IW`, …
+        nominal_looks: Range × azimuth.
+        noise_removed: Whether the processor subtracted thermal noise already.
+        ties: The geolocation grid.
+        blocks: The merged sub-swaths.
+    """
+
+    shape: tuple[int, int]
+    spacing_m: float
+    mode: str
+    nominal_looks: float
+    noise_removed: bool
+    ties: TiePoints
+    blocks: tuple[SwathBlock, ...]
+
+
+class SafeImage:
+    """Sigma nought of a product, by windows. Use it in a `with` statement.
+
+    Args:
+        product: From `read_product`.
+        notes: Takes what is particular about the product.
+    """
+
+    def __init__(self, product: Product, notes: list[str]) -> None:
+        self.product, self.notes = product, notes
+        self.bands = [polarisation.name for polarisation in product.polarisations]
+        self.annotation = read_annotation(product.container, product.polarisations[0].annotation)
+        self.shape = self.annotation.shape
+        self.halo = HALO
+        self._datasets: dict[str, rasterio.io.DatasetReader] = {}
+
+    @classmethod
+    def read(cls, place: Path, notes: list[str]) -> "SafeImage":
+        """Read a SAFE folder or zip, with all its checks. Raises PassError."""
+        return cls(read_product(place), notes)
+
+    @cached_property
+    def looks(self) -> float:
+        """Equivalent number of looks."""
+        kind = next((part for part in self.product.id.split("_") if part.startswith("GRD")), "")
+        known = LOOKS.get((self.annotation.mode, kind))
+        if known is None:
+            self.notes.append(f"looks of {self.annotation.mode} {kind or 'GRD'} taken as {LOOKS_SHARE} of the nominal ones")
+        return known or max(1.0, LOOKS_SHARE * self.annotation.nominal_looks)
+
+    @cached_property
+    def _tables(self) -> dict[str, tuple[CalibrationTable, NoiseTable | None]]:
+        tables = {}
+        for polarisation in self.product.polarisations:
+            calibration = read_calibration(self.product.container, polarisation.calibration, self.shape[1])
+            tables[polarisation.name] = calibration, self._noise(polarisation)
+        return tables
+
+    def _noise(self, polarisation: Polarisation) -> NoiseTable | None:
+        if self.annotation.noise_removed:
+            self._note("thermal noise was subtracted by the processor")
+            return None
+        ipf = self.product.ipf
+        version = f"IPF {ipf[0]}.{ipf[1]:02d}"
+        if ipf < IPF_NOISE:
+            self._note(f"thermal noise stays in: the noise vectors of {version} are unusable")
+            return None
+        if ipf < IPF_DOUBTFUL:
+            self._note(f"thermal noise is doubtful: the noise vectors of {version} are")
+        if ipf < IPF_AZIMUTH:
+            self._note(f"{version}: noise without an azimuth part, and borders may hold small values that are no data")
+        container = self.product.container
+        table = read_noise(container, polarisation.noise, self.shape, self.annotation.blocks)
+        largest = max(float(vector.values.max()) for vector in table.vectors)
+        if largest >= 1:
+            return table
+        self._note(f"noise vectors below 1, as before July 2015: scaled by {EARLY_SCALE:g} dn")
+        dn = float(child_text(container.read_xml(polarisation.calibration), ".//calibrationVector/dn", polarisation.calibration).split()[0])
+        return NoiseTable(table.shape, table.vectors, table.blocks, table.azimuth, EARLY_SCALE * dn)
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def read_band(self, band: str, window: Window) -> tuple[Floats, Floats]:
+        """Sigma nought and the noise taken off it, linear, each [H, W]; NaN in the border.
+
+        What lies within `halo` of a window's inner edge is not to be trusted: read it wider.
+        """
+        dn = self._datasets[band].read(1, window=window.rasterio())
+        calibration, noise = self._tables[band]
+        sigma, removed = sigma_nought(dn, calibration.at(window), noise.power(window) if noise else None)
+        sigma[border(dn)] = np.nan
+        return sigma, removed
+
+    def __enter__(self) -> "SafeImage":
+        for polarisation in self.product.polarisations:
+            self._datasets[polarisation.name] = open_raster(self.product.container.raster(polarisation.measurement))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for dataset in self._datasets.values():
+            dataset.close()
+
+
+def border(dn: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Where a product has no data, [H, W]: zeros that fill a square of BORDER pixels, which may reach over the image's edge."""
+    zero = np.pad(dn == 0, HALO, constant_values=True).astype(np.uint8)
+    filled = maximum_filter(minimum_filter(zero, BORDER), BORDER)[HALO:-HALO, HALO:-HALO]
+    return np.asarray((filled > 0) & (dn == 0))
+
+
+def read_annotation(container: Container, name: str) -> Annotation:
+    """Read a product annotation. Raises PassError where something is missing or no number."""
+    return _numbers(f"{container.place}/{name}", lambda: _annotation(container.read_xml(name), f"{container.place}/{name}"))
+
+
+def _annotation(root: Element, subject: str) -> Annotation:
+    def text(path: str) -> str:
+        return child_text(root, path, subject)
+
+    blocks = tuple(
+        SwathBlock(child_text(merge, "swath", subject), *(int(child_text(bounds, name, subject)) for name in _BOUNDS))
+        for merge in root.iter("swathMerge")
+        for bounds in merge.iter("swathBounds")
+    )
+    looks = [float(child_text(root, f".//swathProcParams/{axis}Processing/numberOfLooks", subject)) for axis in ("range", "azimuth")]
+    return Annotation(
+        shape=(int(text(".//numberOfLines")), int(text(".//numberOfSamples"))),
+        spacing_m=float(text(".//rangePixelSpacing")),
+        mode=text("adsHeader/mode"),
+        nominal_looks=looks[0] * looks[1],
+        noise_removed=(root.findtext(".//thermalNoiseCorrectionPerformed") or "false").strip() == "true",
+        ties=_ties(root, subject),
+        blocks=blocks,
+    )
+
+
+def _ties(root: Element, subject: str) -> TiePoints:
+    names = ("line", "pixel", "longitude", "latitude", "incidenceAngle")
+    points = [[float(child_text(point, name, subject)) for name in names] for point in root.iter("geolocationGridPoint")]
+    table = np.array(points, float).reshape(-1, len(names))
+    lines, pixels = np.unique(table[:, 0]), np.unique(table[:, 1])
+    order = np.lexsort((table[:, 1], table[:, 0]))
+    if len(table) < 4 or len(lines) * len(pixels) != len(table) or not np.isfinite(table).all():
+        raise PassError(subject, f"its {len(table)} geolocation points make no full grid of lines and pixels", _AGAIN)
+    lon, lat, incidence = (table[order, column].reshape(len(lines), len(pixels)) for column in (2, 3, 4))
+    return TiePoints(lines, pixels, lon, lat, incidence)
+
+
+def read_calibration(container: Container, name: str, width: int) -> CalibrationTable:
+    """Read the `sigmaNought` vectors of a calibration annotation. Raises PassError."""
+    subject = f"{container.place}/{name}"
+    root = container.read_xml(name)
+    return CalibrationTable(width, _numbers(subject, lambda: _vectors(root, "calibrationVector", "sigmaNought", subject)))
+
+
+def read_noise(container: Container, name: str, shape: tuple[int, int], blocks: tuple[SwathBlock, ...]) -> NoiseTable:
+    """Read a noise annotation, of IPF 2.9 and later (range and azimuth) or earlier (range). Raises PassError."""
+    subject = f"{container.place}/{name}"
+    root = container.read_xml(name)
+    new = root.find(".//noiseRangeVector") is not None
+    tags = ("noiseRangeVector", "noiseRangeLut") if new else ("noiseVector", "noiseLut")
+    vectors = _numbers(subject, lambda: _vectors(root, *tags, subject))
+    azimuth = _numbers(subject, lambda: tuple(_azimuth_vector(vector, shape, subject) for vector in root.iter("noiseAzimuthVector")))
+    return NoiseTable(shape, vectors, blocks, azimuth)
+
+
+def _vectors(root: Element, tag: str, values: str, subject: str) -> tuple[Vector, ...]:
+    found = []
+    for element in root.iter(tag):
+        pixels = np.array(child_text(element, "pixel", subject).split(), np.int64)
+        numbers = np.array(child_text(element, values, subject).split(), float)
+        if len(pixels) != len(numbers) or np.any(np.diff(pixels) <= 0) or not np.isfinite(numbers).all():
+            raise PassError(subject, f"a <{tag}> has {len(pixels)} pixels for {len(numbers)} values, or pixels out of order", _AGAIN)
+        found.append(Vector(int(child_text(element, "line", subject)), pixels, numbers))
+    found.sort(key=lambda vector: vector.line)
+    lines = [vector.line for vector in found]
+    if not found or len(set(lines)) < len(lines):
+        raise PassError(subject, f"has {len(lines)} <{tag}> on {len(set(lines))} lines", _AGAIN)
+    return tuple(found)
+
+
+def _azimuth_vector(element: Element, shape: tuple[int, int], subject: str) -> AzimuthVector:
+    lines = np.array(child_text(element, "line", subject).split(), np.int64)
+    values = np.array(child_text(element, "noiseAzimuthLut", subject).split(), float)
+    if len(lines) != len(values) or np.any(np.diff(lines) < 0) or not np.isfinite(values).all():
+        raise PassError(subject, f"a <noiseAzimuthVector> has {len(lines)} lines for {len(values)} values, or lines out of order", _AGAIN)
+    limits = (0, shape[0] - 1, 0, shape[1] - 1)
+    told = [element.findtext(name) for name in _BOUNDS]
+    first_line, last_line, first_pixel, last_pixel = (int(text) if text else limit for text, limit in zip(told, limits, strict=True))
+    block = SwathBlock((element.findtext("swath") or "").strip(), first_line, last_line, first_pixel, last_pixel)
+    return AzimuthVector(block, lines, values)
+
+
+def _numbers(subject: str, read: Callable[[], _T]) -> _T:
+    """What `read` gives; text where a number belongs becomes a PassError that names the file."""
+    try:
+        return read()
+    except (ValueError, OverflowError) as error:
+        raise PassError(subject, f"holds text where a number belongs ({error})", _AGAIN) from error

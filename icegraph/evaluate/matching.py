@@ -1,0 +1,110 @@
+"""How well floes of two passes were paired: precision and recall of the pairs of ids, among floes found and known in both."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, Self
+
+
+class Link(NamedTuple):
+    """A floe in one pass and a floe in a later one, said to be the same."""
+
+    pass_from: str
+    floe_from: int
+    pass_to: str
+    floe_to: int
+
+
+@dataclass(frozen=True)
+class LinkCounts:
+    """Pairs of floes: true ones, those told and judged, and the right ones among them."""
+
+    true: int = 0
+    told: int = 0
+    right: int = 0
+
+    def __add__(self, other: Self) -> "LinkCounts":
+        """Counts of both together."""
+        return LinkCounts(self.true + other.true, self.told + other.told, self.right + other.right)
+
+    def metrics(self) -> dict[str, float]:
+        """Counts, `precision`, `recall` and `f1`; a figure that is not defined is left out."""
+        out: dict[str, float] = {"true": self.true, "told": self.told, "right": self.right}
+        if self.told:
+            out["precision"] = self.right / self.told
+        if self.true:
+            out["recall"] = self.right / self.true
+        if self.told + self.true:
+            out["f1"] = 2 * self.right / (self.told + self.true)
+        return out
+
+
+def true_links(
+    identities: Mapping[str, Mapping[int, int]], pass_pairs: Iterable[tuple[str, str]], order: Sequence[str]
+) -> dict[tuple[str, str], set[Link]]:
+    """The pairs a perfect matcher would tell: each identity from one pass where it was found to the next one where it was.
+
+    Args:
+        identities: Pass id → floe id → identity, of the floes found and known.
+        pass_pairs: The pairs of passes that were compared.
+        order: Pass ids in time order.
+    """
+    sightings: dict[int, list[tuple[str, int]]] = {}
+    for pass_id in order:
+        for floe, identity in identities.get(pass_id, {}).items():
+            sightings.setdefault(identity, []).append((pass_id, floe))
+    links: dict[tuple[str, str], set[Link]] = {pair: set() for pair in pass_pairs}
+    for seen in sightings.values():
+        for (pass_from, floe_from), (pass_to, floe_to) in pairwise(seen):
+            if (pass_from, pass_to) in links:
+                links[pass_from, pass_to].add(Link(pass_from, floe_from, pass_to, floe_to))
+    return links
+
+
+def right_links(links: Iterable[Link], identities: Mapping[str, Mapping[int, int]]) -> list[Link]:
+    """The links between two floes of the same identity."""
+    out = []
+    for link in links:
+        identity = identities.get(link.pass_from, {}).get(link.floe_from)
+        if identity is not None and identity == identities.get(link.pass_to, {}).get(link.floe_to):
+            out.append(link)
+    return out
+
+
+def count_links(
+    links: Iterable[Link], identities: Mapping[str, Mapping[int, int]], order: Sequence[str]
+) -> dict[tuple[str, str], LinkCounts]:
+    """Count true, told and right pairs for each pair of passes: neighbours in time, and those that links join.
+
+    A link is judged where the truth can contradict it: both its floes have an identity, or one has an identity that was found in the
+    other pass too. A link between floes that the truth does not know is not counted. A right link that jumps over a
+    sighting is right, and is added to the true ones.
+
+    Args:
+        links: The links told.
+        identities: Pass id → floe id → identity, of the floes found and known.
+        order: Ids of the passes that are followed together, in time order.
+    """
+    links = list(links)
+    compared = set(pairwise(order)) | {(link.pass_from, link.pass_to) for link in links}
+    true = true_links(identities, compared, order)
+    present = {pass_id: set(floes.values()) for pass_id, floes in identities.items()}
+    told = dict.fromkeys(compared, 0)
+    right = dict.fromkeys(compared, 0)
+    extra = dict.fromkeys(compared, 0)
+    for link in links:
+        pair = (link.pass_from, link.pass_to)
+        a, b = identities.get(link.pass_from, {}).get(link.floe_from), identities.get(link.pass_to, {}).get(link.floe_to)
+        both = a is not None and b is not None
+        if both or a in present.get(link.pass_to, ()) or b in present.get(link.pass_from, ()):
+            told[pair] += 1
+            right[pair] += both and a == b
+            extra[pair] += both and a == b and link not in true[pair]
+    return {pair: LinkCounts(len(true[pair]) + extra[pair], told[pair], right[pair]) for pair in compared}
+
+
+def chains(order: Sequence[str], sensor_of: Mapping[str, str], links: Iterable[Link]) -> list[list[str]]:
+    """The passes that are followed together, each list in time order: those of one sensor, or all where links join two sensors."""
+    if any(sensor_of[link.pass_from] != sensor_of[link.pass_to] for link in links):
+        return [list(order)]
+    return [[pass_id for pass_id in order if sensor_of[pass_id] == sensor] for sensor in dict.fromkeys(map(sensor_of.__getitem__, order))]

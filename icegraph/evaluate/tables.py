@@ -1,0 +1,81 @@
+"""A tracks folder as plain tables, empty where a file is missing."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from icegraph.errors import InputError
+from icegraph.evaluate.matching import Link
+
+SIGHTING_COLUMNS = ("track_id", "time", "pass_id", "floe_id", "u", "v", "sigma", "confidence", "x", "y")
+FORECAST_COLUMNS = ("track_id", "time", "horizon_h", "sigma_major_m", "sigma_minor_m", "angle_deg", "confidence", "x", "y")
+
+
+@dataclass(frozen=True)
+class TrackTables:
+    """What a tracks folder says.
+
+    Args:
+        sightings: One row a sighting (`SIGHTING_COLUMNS`; x, y in metres of `crs`; u, v, sigma in m/s), in order of track and time.
+        matches: Pairs of floes said to be the same.
+        forecast: One row a track and horizon (`FORECAST_COLUMNS`).
+        crs: Projection of x, y; empty where there are no tracks.
+    """
+
+    sightings: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(SIGHTING_COLUMNS)))
+    matches: tuple[Link, ...] = ()
+    forecast: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(FORECAST_COLUMNS)))
+    crs: str = ""
+
+    def track_of(self, pass_id: str, *, seen_again: bool = False) -> dict[int, int]:
+        """Floe id → track id in one pass; with `seen_again`, only tracks of several sightings."""
+        here = self.sightings["pass_id"] == pass_id
+        if seen_again:
+            here &= self.sightings["track_id"].duplicated(keep=False)
+        rows = self.sightings[here]
+        return dict(zip(rows["floe_id"].astype(int).tolist(), rows["track_id"].astype(int).tolist(), strict=True))
+
+    def places(self, pass_id: str) -> dict[int, tuple[float, float]]:
+        """Floe id → (x, y) in one pass, metres."""
+        here = self.sightings[self.sightings["pass_id"] == pass_id]
+        return dict(zip(here["floe_id"].astype(int).tolist(), zip(here["x"].tolist(), here["y"].tolist(), strict=True), strict=True))
+
+
+def read_tracks(folder: Path | None) -> TrackTables:
+    """Read `tracks.parquet`, `matches.parquet` and `forecast.parquet`; a missing file gives an empty table.
+
+    Raises:
+        InputError: A file is there and cannot be read.
+    """
+    if folder is None:
+        return TrackTables()
+    sightings, crs = _read_points(folder / "tracks.parquet", SIGHTING_COLUMNS)
+    forecast, forecast_crs = _read_points(folder / "forecast.parquet", FORECAST_COLUMNS)
+    sightings = sightings.sort_values(["track_id", "time"], kind="stable", ignore_index=True)
+    return TrackTables(sightings, _read_matches(folder / "matches.parquet"), forecast, crs or forecast_crs)
+
+
+def _read_points(path: Path, columns: tuple[str, ...]) -> tuple[pd.DataFrame, str]:
+    if not path.exists():
+        return pd.DataFrame(columns=list(columns)), ""
+    import geopandas as gpd
+
+    try:
+        frame = gpd.read_parquet(path)
+        table: dict[str, Any] = {name: frame[name].to_numpy() for name in columns if name not in ("x", "y", "time")}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(path, f"not a table of tracks ({error})", "name a folder that track wrote") from error
+    table |= {"x": frame.geometry.x.to_numpy(), "y": frame.geometry.y.to_numpy(), "time": pd.to_datetime(frame["time"], utc=True)}
+    return pd.DataFrame(table)[list(columns)], frame.crs.to_string() if frame.crs else ""
+
+
+def _read_matches(path: Path) -> tuple[Link, ...]:
+    if not path.exists():
+        return ()
+    try:
+        table = pd.read_parquet(path, columns=list(Link._fields))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(path, f"not a table of matches ({error})", "name a folder that track wrote") from error
+    return tuple(Link(str(a), int(b), str(c), int(d)) for a, b, c, d in table.itertuples(index=False, name=None))

@@ -1,0 +1,37 @@
+"""Bounds in longitude and latitude of what lies near a pole, where longitudes wrap."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pyproj import CRS, Transformer
+
+Bounds = tuple[float, float, float, float]
+
+
+def lonlat_bounds(lon: ArrayLike, lat: ArrayLike) -> Bounds:
+    """West, south, east, north (degrees) of points on an outline: the shortest arc of longitude that holds them all.
+
+    Where the arc crosses 180 degrees, west is the greater. An outline whose points leave no gap of 120 degrees in longitude goes round
+    a pole: then it is -180…180, up to that pole.
+    """
+    lon, lat = np.asarray(lon, float).ravel(), np.asarray(lat, float).ravel()
+    south, north = float(lat.min()), float(lat.max())
+    turned = np.sort(np.mod(lon, 360))
+    gaps = np.diff(turned, append=turned[0] + 360)
+    widest = int(np.argmax(gaps))
+    if gaps[widest] < 120 and max(abs(south), abs(north)) > 60:
+        return (-180.0, south, 180.0, 90.0) if north > 0 else (-180.0, -90.0, 180.0, north)
+    west, east = turned[(widest + 1) % len(turned)], turned[widest]
+    return _wrap(float(west)), south, _wrap(float(east)), north
+
+
+def raster_bounds(crs: CRS | str, left: float, bottom: float, right: float, top: float) -> Bounds:
+    """The same of a raster's rectangle, given in its own coordinates."""
+    step = np.linspace(0, 1, 17)
+    x = np.concatenate([left + (right - left) * step, left + (right - left) * step, 0 * step + left, 0 * step + right])
+    y = np.concatenate([0 * step + bottom, 0 * step + top, bottom + (top - bottom) * step, bottom + (top - bottom) * step])
+    lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    return lonlat_bounds(lon, lat)
+
+
+def _wrap(lon: float) -> float:
+    return round((lon + 180) % 360 - 180, 6)

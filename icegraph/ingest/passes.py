@@ -1,0 +1,241 @@
+"""Passes, recognised in files and folders and told from their headers."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import rasterio
+from pyproj.exceptions import ProjError
+from rasterio.errors import CRSError, RasterioError
+
+from icegraph.errors import PassError
+from icegraph.ingest.geotiff import OPTICAL, folder_name, guess, raster_lonlat
+from icegraph.ingest.manifest import File, Pass
+from icegraph.ingest.pixels import Sample, open_raster, sample
+from icegraph.ingest.sentinel1 import read_product
+from icegraph.ingest.stac import Item, polarisation, read_item, read_json, resolve
+from icegraph.ingest.tiff import check_tiff
+from icegraph.store import sha256
+
+_TIFF = (".tif", ".tiff")
+_HDF = (".h5", ".hdf5")
+_NO_PASS = (".labels.tif", ".classes.tif", ".negatives.tif", "landmask.tif", "watermask.tif")  # truth and masks that lie beside passes
+_COPERNICUS = "Copernicus Sentinel data, free, full and open: contains modified Copernicus Sentinel data {year}"
+# What each unit allows; a share of 1 % may lie outside.
+_RANGE_DN = (0.0, 65_535.0)
+_RANGE_8BIT = (0.0, 255.0)
+_RANGE_REFLECTANCE = (-0.2, 2.0)
+_RANGE_SIGMA0 = (-100.0, 1000.0)  # dB or linear: corner reflectors reach 30 dB
+
+
+@dataclass(frozen=True)
+class Described:
+    """A pass and the sample of its pixels."""
+
+    entry: Pass
+    samples: list[Sample]
+
+
+def find_candidates(path: Path) -> list[Path]:
+    """The things in `path` that may be passes: SAFE folders and zips, STAC items, GeoTIFFs of no item, HDF5 files; sorted.
+
+    A folder is searched through. What is plainly no pass (labels, masks, other JSON) is left out there, but is taken, and then refused,
+    where it is named itself. A GeoTIFF that a STAC item beside it names gives the item.
+
+    Raises:
+        PassError: There is no such file or folder, or it is of no kind known here.
+    """
+    if not path.exists():
+        raise PassError(path, "does not exist", "check its name")
+    if path.is_dir() and not _is_safe(path):
+        return _search(path)
+    if path.is_dir() or path.suffix.lower() in (".zip", ".json", *_HDF):
+        return [path]
+    if path.suffix.lower() in _TIFF:
+        return [_owners(path.parent).get(path.resolve(), path)]
+    raise PassError(
+        path, "is of no kind known here", "name a SAFE folder or zip, a GeoTIFF, a STAC item, an AMSR2 .h5, or a folder of them"
+    )
+
+
+def describe(path: Path) -> Described:
+    """Tell what a candidate is, from its headers, and sample its pixels.
+
+    Raises:
+        PassError: It cannot be used; the message says why.
+    """
+    suffix = path.suffix.lower()
+    kind = "safe" if path.is_dir() or suffix == ".zip" else "hdf" if suffix in _HDF else suffix
+    reader = {"safe": _describe_safe, "hdf": _describe_swath, ".json": _describe_item}.get(kind, _describe_geotiff)
+    try:
+        return reader(path)
+    except (OSError, RasterioError, CRSError, ProjError) as error:
+        raise PassError(path, f"cannot be read ({error})", "check that the file is whole and may be read") from error
+
+
+def _search(folder: Path) -> list[Path]:
+    found: set[Path] = set()
+    for place, folders, files in os.walk(folder, followlinks=False):
+        here = Path(place)
+        safes = [name for name in folders if _is_safe(here / name)]
+        found |= {here / name for name in safes}
+        folders[:] = sorted(name for name in folders if name not in safes and not name.startswith("."))
+        owners = _owners(here) if any(name.endswith(".json") for name in files) else {}
+        found |= set(owners.values())
+        for name in files:
+            path, lower = here / name, name.lower()
+            if name.startswith(".") or lower.endswith(_NO_PASS) or path.resolve() in owners:
+                continue
+            if lower.endswith((*_TIFF, *_HDF, ".zip")) or (lower.endswith(".json") and _is_item(path)):
+                found.add(path)
+    return sorted(found)
+
+
+def _owners(folder: Path) -> dict[Path, Path]:
+    """Raster → the STAC item in `folder` that names it, or that has its stem."""
+    owners: dict[Path, Path] = {}
+    for item in sorted(folder.glob("*.json")):
+        fields = read_json(item) if _is_item(item) else None
+        for key, asset in (fields or {}).get("assets", {}).items():
+            if isinstance(asset, dict):
+                try:
+                    owners.setdefault(resolve(item, str(key), str(asset.get("href", ""))), item)
+                except PassError:  # told when the item itself is described
+                    continue
+        if fields:
+            owners |= {item.with_suffix(suffix).resolve(): item for suffix in _TIFF if item.with_suffix(suffix).exists()}
+    return owners
+
+
+def _is_item(path: Path) -> bool:
+    fields = read_json(path)
+    return fields is not None and fields.get("type") == "Feature" and "assets" in fields
+
+
+def _is_safe(path: Path) -> bool:
+    return path.suffix.upper() == ".SAFE" or (path / "manifest.safe").is_file()
+
+
+def _files(paths: Iterable[Path]) -> list[File]:
+    return [File(path=path.resolve(), sha256=sha256(path), bytes=path.stat().st_size) for path in dict.fromkeys(paths)]
+
+
+def _describe_safe(path: Path) -> Described:
+    product = read_product(path)
+    container = product.container
+    raws = [path] if container.zipped else [path / name for name in container.sizes]
+    entry = Pass(
+        id=folder_name(product.id),
+        kind="sentinel1",
+        href=path.resolve(),
+        files=_files(raws),
+        time=product.time,
+        platform=product.platform,
+        bounds=product.bounds,
+        licence="simulated" if product.simulated else _COPERNICUS.format(year=product.time.year),
+        bands=[*(f"{polarisation.name}_db" for polarisation in product.polarisations), "incidence_deg"],
+        notes=list(product.notes),
+    )
+    samples = [
+        sample(container.raster(pol.measurement), 1, folder_name(product.id), pol.name, allowed=_RANGE_DN, zero_is_nothing=True)
+        for pol in product.polarisations
+    ]
+    return Described(entry, samples)
+
+
+def _describe_swath(path: Path) -> Described:
+    from icegraph.fuse.amsr2 import describe_swath
+
+    time, bounds, platform = describe_swath(path)
+    entry = Pass(
+        id=folder_name(path.stem),
+        kind="amsr2",
+        href=path.resolve(),
+        files=_files([path]),
+        time=time,
+        platform=platform,
+        bounds=bounds,
+        licence="JAXA G-Portal terms of use",
+        bands=[],
+    )
+    return Described(entry, [])
+
+
+def _describe_item(path: Path) -> Described:
+    item = read_item(path)
+    fields = read_json(path) or {}
+    if "icegraph:parents" in fields.get("properties", {}):
+        raise PassError(path, "is a scene that was calibrated already", "name the raw pass")
+    notes = list(item.notes)
+    bounds, samples = item.bbox, []
+    for asset in item.assets:
+        check_tiff(asset.path)
+        with open_raster(asset.path) as dataset:
+            _check_asset(item, dataset, asset.path, len(asset.bands))
+            bounds = raster_lonlat(dataset, asset.path) if asset.bands else bounds
+            kind = dataset.dtypes[0]
+        samples += _samples(asset.path, item.id, asset.bands, kind, radar=item.radar)
+    assert bounds is not None  # noqa: S101 - some asset has bands, and each of those gives bounds
+    bands = [f"{polarisation(name)}_db" if item.radar else name for name in item.bands]
+    entry = Pass(
+        id=item.id,
+        kind="sar-geotiff" if item.radar else "optical",
+        href=path.resolve(),
+        files=_files([path, *(asset.path for asset in item.assets)]),
+        time=item.time,
+        platform=item.platform,
+        bounds=bounds,
+        licence=item.licence,
+        bands=bands,
+        notes=notes,
+    )
+    return Described(entry, samples)
+
+
+def _check_projected(dataset: rasterio.io.DatasetReader, path: Path, *, radar: bool) -> None:
+    gridded = dataset.crs is not None and not dataset.transform.is_identity
+    if gridded and not dataset.crs.is_projected:
+        raise PassError(path, "is on a grid of degrees", "warp it to metres, for instance with gdalwarp -t_srs EPSG:3413")
+    if not gridded and not radar:
+        raise PassError(path, "has control points but no grid", "warp it to a grid of metres, for instance with gdalwarp -t_srs EPSG:3413")
+
+
+def _check_asset(item: Item, dataset: rasterio.io.DatasetReader, path: Path, bands: int) -> None:
+    _check_projected(dataset, path, radar=item.radar)
+    if dataset.count < bands:
+        raise PassError(path, f"has {dataset.count} bands where {item.path.name} names {bands}", "put the item right")
+    allowed = ("float32", "float64") if item.radar else ("uint8", "float32", "float64")
+    if bands and dataset.dtypes[0] not in allowed:
+        raise PassError(path, f"has {dataset.dtypes[0]} pixels where {' or '.join(allowed)} is expected", "convert it to physical units")
+
+
+def _describe_geotiff(path: Path) -> Described:
+    told = guess(path)
+    radar_bands = [f"{polarisation(name)}_db" for name in told.bands] if told.radar else []
+    with open_raster(path) as dataset:
+        kind = dataset.dtypes[0]
+        _check_projected(dataset, path, radar=told.radar)
+    entry = Pass(
+        id=told.id,
+        kind="sar-geotiff" if told.radar else "optical",
+        href=path.resolve(),
+        files=_files([path]),
+        time=told.time,
+        platform=told.platform,
+        bounds=told.bounds,
+        licence="not stated in the file",
+        bands=radar_bands or told.bands,
+        notes=told.notes,
+    )
+    return Described(entry, _samples(path, told.id, told.bands, kind, radar=told.radar))
+
+
+def _samples(path: Path, pass_id: str, bands: Sequence[str], kind: str, *, radar: bool) -> list[Sample]:
+    allowed = _RANGE_SIGMA0 if radar else _RANGE_8BIT if kind == "uint8" else _RANGE_REFLECTANCE
+    numbered: Iterator[tuple[int, str]] = enumerate(bands, 1)
+    return [
+        sample(str(path), number, pass_id, name, allowed=allowed, zero_is_nothing=radar)
+        for number, name in numbered
+        if radar or name in OPTICAL
+    ]

@@ -1,0 +1,210 @@
+"""From pixels to floes: markers grown over the distance map, window by window, the same wherever the windows fall.
+
+A whole-scene watershed cannot be cut into windows: how far one pixel's fate depends on others has no bound. So each step here looks at a
+bounded neighbourhood, and what is not local (which pieces are one floe) goes through a union-find over the windows' seams:
+
+1. *Markers*: pixels deeper inside a floe than `marker_px`, and the deepest pixel of floes too small to be that deep; connected pixels
+   are one marker, across seams too.
+2. *Growth*: markers take the floe pixels around them, from deep to shallow, one pixel a step, `STEPS` steps at most: a marker-controlled
+   watershed of the distance map with a bounded reach, which is enough as markers end only `marker_px` inside the boundary.
+3. *Holes*: what is enclosed in one floe and small becomes part of it.
+4. Areas are counted over all windows, small floes are dropped, ids made dense in the order of each floe's first marker pixel.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import label, maximum_filter
+
+from icegraph.grid import Window, tiles
+from icegraph.segment.model import FloeRule
+
+FloatArray = NDArray[np.float32]
+IdArray = NDArray[np.uint32]
+Maps = Callable[[Window], tuple[FloatArray, FloatArray]]
+
+WINDOW = 1024
+STEPS = 14
+HOLE_PX = 24  # melt ponds and noise; a lead enclosed in ice is larger
+_PEAK_PX = 1.1  # the deepest pixel of a floe of about 20 pixels is predicted no shallower than this
+_PEAK_REACH = 3
+_SIDES = ((0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+class IdRaster(Protocol):
+    """A raster of ids that is written and read by windows."""
+
+    def write(self, window: Window, pixels: IdArray) -> None:
+        """Write the ids [H, W] of a window."""
+
+    def read(self, window: Window) -> IdArray:
+        """Read the ids [H, W] of a window."""
+
+
+@dataclass(frozen=True)
+class Floes:
+    """The floes of a scene, before they are numbered densely.
+
+    Args:
+        window_ids: Raster of ids, 0 where there is no floe.
+        numbers: Id in that raster → final id, 1…N, or 0 for a floe that was dropped.
+    """
+
+    window_ids: IdRaster
+    numbers: IdArray
+
+    def read(self, window: Window) -> IdArray:
+        """Final ids [H, W] of a window."""
+        return self.numbers[self.window_ids.read(window)]
+
+
+def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, floes: IdRaster, size: int = WINDOW) -> Floes:
+    """Outline the floes of a scene.
+
+    Args:
+        maps: Gives the floe probability [H, W] and the distance to the floe's boundary [H, W] (pixels) of a window; NaN where invalid.
+        shape: Rows and columns of the scene.
+        rule: The thresholds.
+        markers: Scratch raster.
+        floes: Receives the floes.
+        size: Side of the windows; the floes do not depend on it.
+    """
+    halo = STEPS + HOLE_PX
+    numbers = _mark(maps, shape, rule, markers, size)
+    areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    for window in tiles(shape, size):
+        outer = window.padded(halo, shape)
+        probability, distance = maps(outer)
+        grown = numbers[markers.read(outer)]
+        if grown.any():
+            grown = fill_holes(grow(grown, probability, distance, rule), ~np.isfinite(probability), HOLE_PX)
+        pixels = grown[window.within(outer).slices]
+        floes.write(window, pixels)
+        areas += np.bincount(pixels.ravel(), minlength=len(areas))
+    kept = areas >= rule.min_area_px
+    kept[0] = False
+    return Floes(floes, np.where(kept, np.cumsum(kept), 0).astype(np.uint32))
+
+
+def marker_pixels(probability: FloatArray, distance: FloatArray, rule: FloeRule) -> NDArray[np.bool_]:
+    """Where floes begin [H, W]; depends on `_PEAK_REACH` pixels around each pixel."""
+    inside = probability > rule.probability
+    depth = np.where(inside, distance, np.float32(0))
+    # A peak counts alone only where nothing deep is near: else it is a bump on a larger floe's shoulder.
+    near = maximum_filter(depth, 2 * _PEAK_REACH + 1, mode="constant")
+    return np.asarray((depth > rule.marker_px) | ((depth >= near) & (depth > _PEAK_PX)))
+
+
+def grow(markers: IdArray, probability: FloatArray, distance: FloatArray, rule: FloeRule) -> IdArray:
+    """Let markers take the floe pixels around them, from deep to shallow, one pixel a step; of two neighbours the deeper one's floe wins.
+
+    Args:
+        markers: Ids [H, W], 0 elsewhere.
+        probability: Floe probability [H, W], NaN where invalid.
+        distance: Distance to the floe's boundary [H, W], pixels.
+        rule: The thresholds.
+    """
+    inside = probability > rule.probability
+    depth = np.where(inside, distance, np.float32(-1))
+    ids = np.pad(markers, 1)
+    depth = np.pad(depth, 1, constant_values=-1)
+    levels = np.append(np.linspace(rule.marker_px, 0.0, STEPS - 3)[1:], [-0.5] * 4)
+    for level in levels:
+        rows, cols = np.nonzero((ids == 0) & (depth > level))
+        best, taken = np.full(len(rows), -np.inf, np.float32), np.zeros(len(rows), np.uint32)
+        for down, right in _SIDES:
+            neighbour, deep = ids[rows + down, cols + right], depth[rows + down, cols + right]
+            better = (neighbour > 0) & ((deep > best) | ((deep == best) & (neighbour < taken)))
+            best, taken = np.where(better, deep, best), np.where(better, neighbour, taken)
+        ids[rows, cols] = taken
+    return ids[1:-1, 1:-1]
+
+
+def fill_holes(ids: IdArray, never: NDArray[np.bool_], most_px: int) -> IdArray:
+    """Give holes of at most `most_px` pixels that lie within one floe to that floe; pixels where `never` holds, and their holes, stay 0."""
+    holes, count = label(ids == 0)
+    if count == 0:
+        return ids
+    area = np.bincount(holes.ravel(), minlength=count + 1)
+    open_ = (area > most_px) | (np.bincount(holes.ravel(), never.ravel(), count + 1) > 0)
+    for edge in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+        open_[edge] = True
+    lowest = np.full(count + 1, np.iinfo(np.uint32).max, np.uint32)
+    highest = np.zeros(count + 1, np.uint32)
+    for one, other in _neighbours(ids.shape):
+        for here, there in ((one, other), (other, one)):
+            beside = (holes[here] > 0) & (ids[there] > 0)
+            np.minimum.at(lowest, holes[here][beside], ids[there][beside])
+            np.maximum.at(highest, holes[here][beside], ids[there][beside])
+    owner = np.where((lowest == highest) & ~open_, highest, 0).astype(np.uint32)
+    owner[0] = 0
+    return np.where(ids > 0, ids, owner[holes])
+
+
+def _neighbours(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    full = slice(None)
+    if shape[1] > 1:
+        yield (full, slice(1, None)), (full, slice(None, -1))
+    if shape[0] > 1:
+        yield (slice(1, None), full), (slice(None, -1), full)
+
+
+def _mark(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, size: int) -> IdArray:
+    """Number the markers' pieces window by window; gives piece → marker number, one number a marker, in the order of first pixels."""
+    seams = _Seams(shape)
+    for window in tiles(shape, size):
+        outer = window.padded(_PEAK_REACH, shape)
+        inside = marker_pixels(*maps(outer), rule)[window.within(outer).slices]
+        pieces, _ = label(inside)
+        markers.write(window, seams.join(window, pieces))
+    return seams.numbers()
+
+
+class _Seams:
+    """Joins pieces of windows, taken row by row, that touch across a seam."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._width = shape[1]
+        self._parent: list[int] = [0]
+        self._first: list[int] = [-1]  # scene-wide index of each piece's first pixel
+        self._above = np.zeros(shape[1], np.uint32)
+        self._left = np.zeros(0, np.uint32)
+
+    def join(self, window: Window, pieces: NDArray[np.int32]) -> IdArray:
+        """Take the pieces 1…n of the next window [H, W]; gives them with scene-wide numbers."""
+        base = len(self._parent) - 1
+        count = int(pieces.max(initial=0))
+        ids = np.where(pieces > 0, pieces + base, 0).astype(np.uint32)
+        self._parent.extend(range(base + 1, base + 1 + count))
+        _, places = np.unique(pieces.ravel()[np.flatnonzero(pieces)], return_index=True)
+        rows, cols = np.divmod(np.flatnonzero(pieces)[places], window.width)
+        self._first.extend(((rows + window.row) * self._width + cols + window.col).tolist())
+        columns = slice(window.col, window.col + window.width)
+        self._unite(self._above[columns], ids[0])
+        if window.col > 0:
+            self._unite(self._left, ids[:, 0])
+        self._above[columns] = ids[-1]
+        self._left = ids[:, -1]
+        return ids
+
+    def _unite(self, these: IdArray, those: IdArray) -> None:
+        touching = (these > 0) & (those > 0)
+        for one, other in np.unique(np.column_stack([these[touching], those[touching]]), axis=0).tolist():
+            a, b = self._root(one), self._root(other)
+            if a != b:
+                keep, drop = (a, b) if self._first[a] < self._first[b] else (b, a)
+                self._parent[drop] = keep
+
+    def _root(self, piece: int) -> int:
+        while self._parent[piece] != piece:
+            self._parent[piece] = self._parent[self._parent[piece]]
+            piece = self._parent[piece]
+        return piece
+
+    def numbers(self) -> IdArray:
+        roots = np.array([self._root(piece) for piece in range(len(self._parent))])
+        first = np.array(self._first)[roots]
+        return np.unique(first, return_inverse=True)[1].astype(np.uint32)

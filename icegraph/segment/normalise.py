@@ -1,0 +1,103 @@
+"""What the network sees of a scene: every band twice, on the scene's scale and on its neighbourhood's scale.
+
+A value on the scene's scale tells water from ice; one on the neighbourhood's scale (local mean removed, divided by the local standard
+deviation) shows the faint cracks between floes, and looks alike in scenes of different light, haze, sensor and season. That likeness
+lets a model trained on simulated scenes outline floes in real ones.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from icegraph.grid import Window
+from icegraph.scene import Scene
+
+FloatArray = NDArray[np.float32]
+
+_FLOOR = 0.2  # of half the scene's range: flatter ground than this is not stretched to full contrast
+_LIMIT = 4.0  # both kinds of values are cut at ± this
+
+
+def channels(bands: int) -> int:
+    """Input channels of the network for a number of bands: each band twice, and the mask of seen pixels."""
+    return 2 * bands + 1
+
+
+def read_scaled(scene: Scene, bands: Sequence[str], window: Window) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Read a window of a scene on the scene's scale.
+
+    Args:
+        scene: The pass.
+        bands: The bands wanted, in the model's order; those that the scene lacks come as NaN.
+        window: Which pixels.
+
+    Returns:
+        Values [C, H, W], −1 at the scene's 2nd percentile and +1 at its 98th, NaN where there is nothing; and the valid mask [H, W].
+    """
+    valid = scene.mask("valid", window)
+    values = np.full((len(bands), *window.shape), np.nan, np.float32)
+    for index, band in enumerate(bands):
+        if band in scene.bands:
+            values[index] = to_scene_scale(scene.read([band], window)[0], scene.statistics(band))
+    values[:, ~valid] = np.nan
+    return values, valid
+
+
+def to_scene_scale(pixels: FloatArray, statistics: Mapping[str, float]) -> FloatArray:
+    """Map a band so that its 2nd and 98th percentile become −1 and +1; all NaN where the band has no valid pixels at all."""
+    if not statistics:
+        return np.full_like(pixels, np.nan)
+    low, high = statistics["p02"], statistics["p98"]
+    half = max((high - low) / 2, 1e-3 * max(abs(low), abs(high)), 1e-6)
+    return np.asarray((pixels - (low + high) / 2) / half, np.float32)
+
+
+def network_input(values: FloatArray, valid: NDArray[np.bool_], reach: int) -> FloatArray:
+    """Stack what the network takes.
+
+    Args:
+        values: Bands on the scene's scale [C, H, W], NaN where there is nothing.
+        valid: Sea surface seen [H, W].
+        reach: Half-width of the neighbourhood, pixels; the result is exact `reach` pixels inside the edges.
+
+    Returns:
+        [2C + 1, H, W], finite: the bands on the scene's scale, the bands on the neighbourhood's scale, the valid mask. Zero where
+        there is nothing.
+    """
+    count = values.shape[0]
+    out = np.zeros((channels(count), *values.shape[1:]), np.float32)
+    shares: list[tuple[NDArray[np.bool_], NDArray[np.float64]]] = []
+    for index, band in enumerate(values):
+        seen = np.isfinite(band) & valid
+        if seen.any():
+            # Bands are mostly seen at the same pixels: what was counted for one serves the others.
+            share = next((known for mask, known in shares if np.array_equal(mask, seen)), None)
+            if share is None:
+                share = _box_mean(seen.astype(np.float64), reach)
+                shares.append((seen, share))
+            band = np.where(seen, band, np.float32(0))
+            out[index] = band
+            out[count + index] = _to_local_scale(band, seen, share, reach)
+    np.clip(out, -_LIMIT, _LIMIT, out=out)
+    out[-1] = valid
+    return out
+
+
+def _to_local_scale(band: FloatArray, seen: NDArray[np.bool_], share: NDArray[np.float64], reach: int) -> FloatArray:
+    """Remove the mean and divide by the standard deviation of the pixels seen around each pixel; `share` of the square is seen."""
+    share = np.where(seen, share, 1.0)
+    wide = band.astype(np.float64)
+    mean = _box_mean(wide, reach) / share
+    square = _box_mean(wide * wide, reach) / share
+    spread = np.sqrt(np.maximum(square - mean * mean, 0.0) + _FLOOR**2)
+    return np.where(seen, (band - mean) / spread, 0.0).astype(np.float32)
+
+
+def _box_mean(image: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Mean over the square of 2 `reach` + 1 pixels around each pixel, zero beyond the edges.
+
+    In float64: a running sum of float32 drifts along the row, and so would differ from tile to tile.
+    """
+    return np.asarray(uniform_filter(image, 2 * reach + 1, mode="constant"))

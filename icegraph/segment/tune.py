@@ -1,0 +1,82 @@
+"""Choose how pixels become floes, on predictions already made."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icegraph.grid import Window
+from icegraph.segment.chips import UNKNOWN, Chip
+from icegraph.segment.instances import find_floes
+from icegraph.segment.model import FLOE, FloeRule, Segmenter
+from icegraph.segment.predict import predict_values
+
+_PROBABILITIES = (0.4, 0.5, 0.6)
+_MARKERS_PX = (1.6, 2.2, 3.0)
+_JUDGED_PX = 40  # floes are judged from this size on: smaller ones are drawn incompletely by hand too
+
+
+def tune_rule(model: Segmenter, chips: Sequence[Chip]) -> tuple[FloeRule, dict[str, float]]:
+    """The rule of the best F1 over the chips (of equals, the best PQ), and its figures: floes, precision, recall, F1, mean IoU, PQ."""
+    maps = [_predict(model, chip) for chip in chips]
+    best: tuple[float, float] | None = None
+    for probability, marker in product(_PROBABILITIES, _MARKERS_PX):
+        rule = FloeRule(probability=probability, marker_px=marker)
+        figures = _figures([count_matches(outline(*pair, rule), chip, _JUDGED_PX) for pair, chip in zip(maps, chips, strict=True)])
+        if best is None or (figures["f1"], figures["pq"]) > best:
+            best, chosen = (figures["f1"], figures["pq"]), (rule, figures)
+    return chosen
+
+
+def outline(probability: NDArray[np.float32], distance: NDArray[np.float32], rule: FloeRule) -> NDArray[np.uint32]:
+    """Floes [H, W] of maps in memory."""
+    shape = (probability.shape[0], probability.shape[1])
+    markers, pieces = (_Array(np.zeros(shape, np.uint32)) for _ in range(2))
+    floes = find_floes(lambda window: (probability[window.slices], distance[window.slices]), shape, rule, markers, pieces)
+    return floes.read(Window(0, 0, *shape))
+
+
+def count_matches(found: NDArray[np.uint32], chip: Chip, min_area_px: int) -> tuple[int, int, list[float]]:
+    """Floes found and known that are large enough outside ignore, and the IoU of each pair over 0.5; areas are taken outside ignore."""
+    known = chip.classes != UNKNOWN
+    total, clear = np.bincount(found.ravel()), np.bincount(found[known])
+    clear = np.pad(clear, (0, len(total) - len(clear)))
+    counted = (clear > total / 2) & (clear >= min_area_px)
+    names, labels = np.unique(np.where(known, chip.labels, 0), return_inverse=True)
+    labels = labels.reshape(found.shape)
+    true_area = np.bincount(labels[known], minlength=len(names))
+    wanted = (true_area >= min_area_px) & (names > 0)
+    pairs, shared = np.unique(found[known].astype(np.int64) * len(names) + labels[known], return_counts=True)
+    here, there = np.divmod(pairs, len(names))
+    iou = shared / (clear[here] + true_area[there] - shared)
+    good = (iou > 0.5) & (here > 0) & counted[here] & wanted[there]
+    return int(counted[1:].sum()), int(wanted.sum()), iou[good].tolist()
+
+
+def _figures(counts: Sequence[tuple[int, int, list[float]]]) -> dict[str, float]:
+    found, known = sum(count[0] for count in counts), sum(count[1] for count in counts)
+    ious = [iou for count in counts for iou in count[2]]
+    f1 = 2 * len(ious) / max(found + known, 1)
+    mean = float(np.mean(ious)) if ious else 0.0
+    figures = {"precision": len(ious) / max(found, 1), "recall": len(ious) / max(known, 1), "f1": f1, "mean_iou": mean, "pq": f1 * mean}
+    return {"floes": known} | {name: round(value, 4) for name, value in figures.items()}
+
+
+def _predict(model: Segmenter, chip: Chip) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    window = Window(0, 0, *chip.valid.shape)
+    probabilities, distance = predict_values(model, chip.values, chip.valid, window, window)
+    return probabilities[FLOE], distance
+
+
+class _Array:
+    """A raster in memory."""
+
+    def __init__(self, pixels: NDArray[np.uint32]) -> None:
+        self._pixels = pixels
+
+    def write(self, window: Window, pixels: NDArray[np.uint32]) -> None:
+        self._pixels[window.slices] = pixels
+
+    def read(self, window: Window) -> NDArray[np.uint32]:
+        return self._pixels[window.slices]

@@ -1,0 +1,592 @@
+"""A field of drifting floes with known truth.
+
+Floes are rigid convex shapes, larger than the smallest size that a view can tell apart; their sizes follow a truncated power law
+(Rothrock & Thorndike 1984, doi 10.1029/JC089iC04p06477; Stern et al. 2018, doi 10.1525/elementa.305). Between them lie fragments below
+that size, which drift with the water and give the brash its cells, and what fills the gaps of those: slush or open water. Floes
+drift with a large-scale current, its rotation, shear and eddies, spin, wander by themselves, collide, break in two, and leave
+and enter the view.
+
+Places are metres east (grid x) and north (grid y) of the field's centre, in EPSG:3413; angles are anticlockwise, in radians.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import Transformer
+
+from icegraph.errors import InputError
+from icegraph.grid import NORTH, Grid
+from icegraph.simulate import packing
+from icegraph.simulate.noise import Waves
+
+Float = NDArray[np.float64]
+
+WATER, BRASH, FLOE, LAND = 0, 1, 2, 3
+NO_ICE, LEVEL, DEFORMED, MULTIYEAR = 0, 1, 2, 3
+REGIMES = ("pack", "marginal", "brash", "mixed")
+SMALLEST_PX = 40  # floes below are brash: nobody can draw their outline
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The field at one instant, on one view's grid.
+
+    Args:
+        time: The instant, UTC.
+        grid: The view's grid (EPSG:3413).
+        identity: Floe identity over all passes, uint32 [H, W]; 0 where there is no floe.
+        classes: `WATER`, `BRASH`, `FLOE` or `LAND`, uint8 [H, W].
+        ice_type: `NO_ICE`, `LEVEL` (first-year), `DEFORMED` (first-year) or `MULTIYEAR`, uint8 [H, W]; brash has a type too.
+        wind_m_s: Wind speed at 10 m, float32 [H, W].
+        cloud: Opacity of cloud, 0..1, float32 [H, W].
+        texture: Zero mean, unit variance, fixed to the material of the moving floe, float32 [H, W].
+        ice_fraction: Share of the pixel that solid pieces of ice cover, cracks left out, float32 [H, W].
+        slush: What fills the rest of the pixel, from open water (0) to bright slush (1), float32 [H, W].
+        shade: Each piece of ice its own standard normal number, the same in all passes, float32 [H, W].
+    """
+
+    time: datetime
+    grid: Grid
+    identity: NDArray[np.uint32]
+    classes: NDArray[np.uint8]
+    ice_type: NDArray[np.uint8]
+    wind_m_s: NDArray[np.float32]
+    cloud: NDArray[np.float32]
+    texture: NDArray[np.float32]
+    ice_fraction: NDArray[np.float32] | None = None
+    slush: NDArray[np.float32] | None = None
+    shade: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a field is made from.
+
+    Args:
+        seed: Every random number follows from it.
+        size_km: Side of the square that is seen.
+        pixel_m: The finest pixel that it is seen with: sizes of floes and fragments follow from it.
+        span_s: Time from the first to the last pass: the field is large enough that floes still enter at its end.
+        interval_s: Time between two passes.
+        lon: Longitude of the centre, degrees; default: from the seed.
+        lat: Latitude of the centre, degrees; default: from the seed, 70 to 84.
+        regime: One of `REGIMES`; default: from the seed.
+        smallest_px: Diameter of the smallest floe, in pixels.
+        largest: Diameter of the largest floe, as a share of `size_km`; default: from the seed, 0.12 to 0.42.
+        exponent: Of the power law: the number of floes larger than d falls as d^-exponent; default: from the seed, 1.3 to 2.1.
+        cover: Share of the area that floes are meant to cover; default: from the regime.
+        drift_m_s: Mean speed; default: from the seed, and no more than a sixteenth of the view an interval.
+        rotation_per_day: Rotation of the whole field, radians a day; default: from the seed.
+        shear_per_day: Shear of the whole field, 1 a day; default: from the seed.
+        spin_per_day: Standard deviation of a small floe's own turning, radians a day.
+        wander_px: Standard deviation of a floe's own displacement in a day, pixels.
+        breaking: Share of the larger floes that break between two passes.
+        land: Whether there is a coast; default: from the seed.
+    """
+
+    seed: int
+    size_km: float
+    pixel_m: float
+    span_s: float = 0.0
+    interval_s: float = _DAY_S
+    lon: float | None = None
+    lat: float | None = None
+    regime: str | None = None
+    smallest_px: float = 7.8
+    largest: float | None = None
+    exponent: float | None = None
+    cover: float | None = None
+    drift_m_s: float | None = None
+    rotation_per_day: float | None = None
+    shear_per_day: float | None = None
+    spin_per_day: float = 0.12
+    wander_px: float = 2.0
+    breaking: float = 0.04
+    land: bool | None = None
+
+    def __post_init__(self) -> None:
+        side = self.size_km * 1000 / self.pixel_m
+        if not 32 <= side <= 8192:
+            raise InputError(
+                f"simulation of {self.size_km:g} km", f"{side:.0f} pixels of {self.pixel_m:g} m a side", "make it 32 to 8192 pixels"
+            )
+        if self.regime is not None and self.regime not in REGIMES:
+            raise InputError(f"regime {self.regime}", "not known", f"name one of {', '.join(REGIMES)}")
+
+
+@dataclass(frozen=True)
+class Floe:
+    """One rigid piece of ice.
+
+    Args:
+        identity: Its number, never used again.
+        parent: The floe it broke from, or 0.
+        body: The convex shape that keeps others away, [K, 2], metres around the centroid.
+        outline: The outline that is seen, inside `body`, [L, 2], metres around the centroid.
+        ice_type: `LEVEL`, `DEFORMED` or `MULTIYEAR`.
+        shade: Standard normal: how bright it is among its like.
+    """
+
+    identity: int
+    parent: int
+    body: Float
+    outline: Float
+    ice_type: int
+    shade: float
+
+    @cached_property
+    def area_m2(self) -> float:
+        """Area inside the outline."""
+        return packing.area(self.outline)
+
+    @property
+    def diameter_m(self) -> float:
+        """Of the circle of the same area."""
+        return float(np.sqrt(self.area_m2 * 4 / np.pi))
+
+
+@dataclass
+class Fragments:
+    """Pieces of ice too small to follow one by one, F of them.
+
+    Args:
+        start: Where they were first, [F, 2].
+        place: Where they are, [F, 2].
+        radius_m: Their radii, [F].
+        fill: What fills the gaps around each: 0 open water … 1 bright slush, [F].
+        growth: How far each may reach beyond its core: closeness of the mosaic, in radii, [F].
+        solid: Frozen together with the neighbours: consolidated ground, [F].
+        shade: Standard normal, [F].
+        ice_type: [F].
+    """
+
+    start: Float
+    place: Float
+    radius_m: Float
+    fill: Float
+    growth: Float
+    solid: NDArray[np.bool_]
+    shade: Float
+    ice_type: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Coast:
+    """Land on one side of a winding line: `normal` points to it, `offset_m` lies between it and the centre; fast ice `fast_m` wide."""
+
+    normal: Float
+    offset_m: float
+    bends: Waves
+    height_m: float
+    fast_m: float
+
+    def inland_m(self, place: Float) -> Float:
+        """About how far places [N, 2] lie inland (negative: out at sea), [N]."""
+        return np.asarray(place @ self.normal - self.offset_m + self.height_m * self.bends(place))
+
+    def away(self, position: Float, reach: Float) -> Float:
+        """The way [N, 2] that shapes with `packing.supports` must go to leave the land."""
+        toward = int(np.argmax(packing.NORMALS @ self.normal))
+        front = position + packing.NORMALS[toward] * reach[:, toward : toward + 1]
+        depth = np.maximum(self.inland_m(front), self.inland_m(position) + reach.min(axis=1))
+        return np.asarray(-np.maximum(depth, 0)[:, None] * self.normal)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The water's motion: a mean current with rotation, shear and divergence, and eddies.
+
+    Args:
+        mean_m_s: At the centre, [2].
+        gradient_per_s: Velocity gradient, [2, 2]: row: component, column: direction.
+        eddies: Their stream function.
+        eddy_m_s: Their speed.
+    """
+
+    mean_m_s: Float
+    gradient_per_s: Float
+    eddies: Waves
+    eddy_m_s: float
+
+    @property
+    def rotation_per_s(self) -> float:
+        """Anticlockwise turning of the whole field, radians a second."""
+        return float(self.gradient_per_s[1, 0] - self.gradient_per_s[0, 1]) / 2
+
+    def velocity(self, place: Float) -> Float:
+        """Velocity [N, 2] in m/s at places [N, 2]."""
+        return np.asarray(self.mean_m_s + place @ self.gradient_per_s.T + self.eddy_m_s * self.eddies.curl(place))
+
+
+@dataclass(frozen=True)
+class Regime:
+    """How ice lies over the field at first: each level varies from place to place by its waves."""
+
+    cover: tuple[float, float]
+    brash: tuple[float, float]
+    fill: tuple[float, float]
+    growth: tuple[float, float]
+    waves: Waves
+    fill_waves: Waves
+    growth_waves: Waves
+    holes: Waves
+    hole_level: float
+    open_waves: Waves
+    open_level: float
+    solid_waves: Waves
+    solid_level: float
+
+    def floes(self, place: Float) -> Float:
+        """Share of the area that floes are meant to cover at places [N, 2]."""
+        cover = _between(self.cover, self.waves(place))
+        return np.where((self.open_waves(place) > self.open_level) | (self.solid_waves(place) > self.solid_level), 0.02 * cover, cover)
+
+    def fragments(self, place: Float) -> Float:
+        """Share of the rest that fragments cover."""
+        density = _between(self.brash, self.waves(place) + 0.3 * self.holes(place))
+        density = np.where(self.holes(place) > self.hole_level, 0.04, density)
+        return np.where(self.open_waves(place) > self.open_level, 0.0, density)
+
+    def slush(self, place: Float) -> Float:
+        """What fills the gaps, from water (0) to bright slush (1)."""
+        return np.where(self.holes(place) > self.hole_level, 0.0, _between(self.fill, self.fill_waves(place)))
+
+    def closeness(self, place: Float) -> Float:
+        """How far fragments reach beyond their cores, in radii."""
+        return _between(self.growth, self.growth_waves(place))
+
+    def solid(self, place: Float) -> NDArray[np.bool_]:
+        """Where the ground is consolidated."""
+        return np.asarray(self.solid_waves(place) > self.solid_level)
+
+
+class Field:
+    """Floes, fragments and coast at one instant; `step` moves them on.
+
+    Attributes:
+        settings: What it was made from.
+        centre_m: x and y of the centre, EPSG:3413, [2].
+        floes: The floes.
+        position: Their centroids, [N, 2].
+        angle: How far each has turned, [N].
+        fragments: The fragments.
+        coast: The coast, or None.
+        flow: The water's motion.
+        crack_level: Where noise of unit variance stays below, cracks between fragments are wide.
+        rim_level: Where that noise stays below, there is hardly a crack around floes.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        rng = np.random.default_rng([settings.seed, 1])
+        self.regime_name = settings.regime or str(rng.choice(REGIMES, p=[0.35, 0.2, 0.2, 0.25]))
+        self.centre_m = _centre(settings, rng)
+        self.flow = _flow(settings, rng)
+        self.coast = _coast(settings, rng)
+        self.regime = _regime(self.regime_name, settings, rng)
+        self.crack_level, self.rim_level = float(rng.uniform(-2.0, 1.0)), float(rng.uniform(-0.3, 1.8))
+        self.steps = 0
+        self.floes: list[Floe] = []
+        self.position, self.angle = np.empty((0, 2)), np.empty(0)
+        self._next_identity = 1
+        self._place_floes(rng)
+        self.fragments = self._scatter(rng)
+
+    @property
+    def smallest_m(self) -> float:
+        """Diameter of the smallest floe."""
+        return self.settings.smallest_px * self.settings.pixel_m
+
+    @property
+    def gap_m(self) -> float:
+        """Least distance between the outlines of floes."""
+        return 0.7 * self.settings.pixel_m
+
+    def outlines(self) -> Iterator[Float]:
+        """The outline of each floe, in its order, [L, 2] in metres from the centre."""
+        for floe, position, angle in zip(self.floes, self.position, self.angle, strict=True):
+            yield packing.rotated(floe.outline, angle) + position
+
+    def step(self, seconds: float) -> dict[int, Float]:
+        """Let time pass. Gives the mean velocity [2] in m/s of each floe there was; of one that broke, that of its centroid."""
+        self.steps += 1
+        rng = np.random.default_rng([self.settings.seed, 2, self.steps])
+        before = {floe.identity: (position, floe.area_m2) for floe, position in zip(self.floes, self.position, strict=True)}
+        self._break(rng)
+        days = seconds / _DAY_S
+        scale = np.sqrt(self.smallest_m / np.array([floe.diameter_m for floe in self.floes])) if self.floes else np.empty(0)
+        wander = self.settings.wander_px * self.settings.pixel_m * np.sqrt(days) * scale
+        moved = self._advected(self.position, seconds) + rng.normal(0, 1, self.position.shape) * wander[:, None]
+        spin = self.settings.spin_per_day * np.sqrt(days) * scale * rng.normal(0, 1, len(self.floes))
+        self.angle = self.angle + self.flow.rotation_per_s * seconds + spin
+        self.position = moved
+        self._separate(40)
+        self.fragments.place = self._advected(self.fragments.place, seconds)
+        return self._velocities(before, seconds)
+
+    def _advected(self, place: Float, seconds: float) -> Float:
+        halfway = place + self.flow.velocity(place) * seconds / 2
+        return np.asarray(place + self.flow.velocity(halfway) * seconds)
+
+    def _velocities(self, before: dict[int, tuple[Float, float]], seconds: float) -> dict[int, Float]:
+        pieces: dict[int, list[tuple[Float, float]]] = {}
+        for floe, position in zip(self.floes, self.position, strict=True):
+            owner = floe.identity if floe.identity in before else floe.parent
+            pieces.setdefault(owner, []).append((position, floe.area_m2))
+        out = {}
+        for identity, (start, _) in before.items():
+            now = pieces.get(identity)
+            if now is None:  # crushed: it went with the water until then
+                out[identity] = self.flow.velocity(start[None])[0]
+            else:
+                out[identity] = (sum(p * a for p, a in now) / sum(a for _, a in now) - start) / seconds
+        return out
+
+    def _break(self, rng: np.random.Generator) -> None:
+        large = np.array([floe.diameter_m > 2.0 * self.smallest_m for floe in self.floes], bool)
+        broken = large & (rng.random(len(self.floes)) < self.settings.breaking)
+        for index in np.flatnonzero(broken):
+            self._split(int(index), rng, descends=True)
+        self._keep(~np.pad(broken, (0, len(self.floes) - len(broken))))
+
+    def _split(self, index: int, rng: np.random.Generator, *, descends: bool) -> None:
+        """Add the two halves of a floe; the floe itself is for the caller to remove."""
+        floe, position, angle = self.floes[index], self.position[index], self.angle[index]
+        normal = packing.NORMALS[rng.integers(packing.DIRECTIONS)]
+        offset = float(rng.normal(0, 0.1)) * floe.diameter_m
+        crack = self.gap_m / 2
+        for sign in (1.0, -1.0):
+            body = packing.clip(floe.body, sign * normal, sign * offset)
+            outline = packing.clip(floe.outline, sign * normal, sign * offset - crack)
+            if len(outline) < 3 or packing.area(outline) < 0.8 * np.pi / 4 * self.smallest_m**2:
+                continue
+            middle = packing.centroid(outline)
+            shade = floe.shade + float(rng.normal(0, 0.15))
+            self._add(body - middle, outline - middle, floe.ice_type, shade, floe.identity if descends else 0)
+            self.position = np.vstack([self.position, position + packing.rotated(middle[None], angle)])
+            self.angle = np.append(self.angle, angle)
+
+    def _add(self, body: Float, outline: Float, ice_type: int, shade: float, parent: int = 0) -> None:
+        self.floes.append(Floe(self._next_identity, parent, body, outline, ice_type, shade))
+        self._next_identity += 1
+
+    def _keep(self, kept: NDArray[np.bool_]) -> None:
+        self.floes = [floe for floe, keep in zip(self.floes, kept, strict=True) if keep]
+        self.position, self.angle = self.position[kept], self.angle[kept]
+
+    def _separate(self, rounds: int) -> None:
+        """Push overlapping floes apart; of two that stay in each other's way the smaller is crushed to brash."""
+        if not self.floes:
+            return
+        reach = packing.supports([floe.body for floe in self.floes], self.angle)
+        weight = np.array([floe.area_m2 for floe in self.floes])
+        wall = self.coast.away if self.coast else None
+        tolerance = 0.4 * self.gap_m
+        self.position = packing.push_apart(self.position, reach, weight, rounds=rounds, tolerance=tolerance, wall=wall)
+        crushed = packing.overlapping(self.position, reach, weight, tolerance)
+        if self.coast is not None:
+            crushed |= self.coast.inland_m(self.position) > -0.3 * reach.min(axis=1)
+        self._keep(~crushed)
+
+    def _extent(self) -> tuple[Float, float]:
+        """Middle and half side of the square that holds all that is ever seen."""
+        travel = self.flow.mean_m_s * self.settings.span_s
+        half = self.settings.size_km * 500
+        return -travel / 2, half * 1.12 + float(np.abs(travel).max()) / 2
+
+    def _place_floes(self, rng: np.random.Generator) -> None:
+        middle, half = self._extent()
+        trial = middle + rng.uniform(-half, half, (20000, 2))
+        wanted = self.regime.floes(trial)
+        if self.coast is not None:
+            wanted[self.coast.inland_m(trial) > -self.smallest_m - self.coast.fast_m] = 0
+        sizes = _sizes(self.settings, float(wanted.mean()) * (2 * half) ** 2, rng)
+        if wanted.sum() == 0 or len(sizes) == 0:
+            return
+        roughness = float(rng.uniform(0.15, 0.8)) * self.settings.pixel_m
+        round_share = float(rng.random())
+        self.position = _arranged(sizes, trial, wanted / wanted.sum(), rng)
+        types = _types(self.position, self.settings, rng)
+        for size, ice_type in zip(sizes, types, strict=True):
+            body = packing.random_polygon(size, int(rng.binomial(2, round_share)), rng)
+            self._add(body, self._worn(body, roughness, rng), int(ice_type), float(rng.normal()))
+        self.angle = np.zeros(len(self.floes))
+        self._crack(float(rng.choice([0.0, 0.1, 0.3])), roughness, rng)
+        self._separate(120)
+        self._recentre()
+
+    def _recentre(self) -> None:
+        """Make the position of each floe the centroid of its outline."""
+        for index, floe in enumerate(self.floes):
+            middle = packing.centroid(floe.outline)
+            self.floes[index] = replace(floe, body=floe.body - middle, outline=floe.outline - middle)
+            self.position[index] += packing.rotated(middle[None], self.angle[index])[0]
+
+    def _worn(self, body: Float, roughness: float, rng: np.random.Generator) -> Float:
+        size = np.sqrt(packing.area(body))
+        rough = min(roughness * float(np.sqrt(size / self.smallest_m)), 0.06 * size)
+        return packing.weathered(body, self.gap_m / 2, rough, rng)
+
+    def _crack(self, share: float, roughness: float, rng: np.random.Generator) -> None:
+        """Break some of the large floes before the first pass: pieces that fit each other lie close together, a little out of place."""
+        for _ in range(2):
+            large = np.array([floe.diameter_m > 2.0 * self.smallest_m for floe in self.floes], bool)
+            cut = large & (rng.random(len(self.floes)) < share)
+            whole = len(self.floes)
+            for index in np.flatnonzero(cut):
+                self._split(int(index), rng, descends=False)
+            for piece in range(whole, len(self.floes)):
+                floe = self.floes[piece]
+                self.floes[piece] = replace(floe, outline=self._worn(floe.body, roughness, rng))
+                self.angle[piece] += rng.normal(0, 0.05)
+                self.position[piece] += rng.normal(0, 0.7, 2) * self.settings.pixel_m
+            self._keep(~np.pad(cut, (0, len(self.floes) - len(cut))))
+
+    def _scatter(self, rng: np.random.Generator) -> Fragments:
+        middle, half = self._extent()
+        pixel = self.settings.pixel_m
+        small, large, power = float(rng.uniform(1.5, 3.0)), float(rng.uniform(5.0, 6.8)), float(rng.uniform(0.8, 2.2))
+        tail = rng.random(int(1.3 * (2 * half / pixel) ** 2 / (np.pi / 4 * small**1.3 * large**0.7)))
+        place = middle + rng.uniform(-half, half, (len(tail), 2))
+        finer = Waves.random(0.1 * 2 * half, 0.6 * 2 * half, rng)(place)
+        diameter = np.clip(_power_law(tail, small, large, power) * np.exp(0.25 * finer), 1.2, large) * pixel
+        kept = self.regime.solid(place) | (rng.random(len(place)) < self.regime.fragments(place))
+        if self.coast is not None:
+            kept &= self.coast.inland_m(place) < 2 * pixel
+        place, diameter = place[kept], diameter[kept]
+        fill = np.clip(self.regime.slush(place) + rng.normal(0, 0.08, len(place)), 0, 1)
+        types = _types(place, self.settings, rng)
+        solid = self.regime.solid(place)
+        if self.coast is not None:
+            solid |= self.coast.inland_m(place) > -self.coast.fast_m
+        return Fragments(place, place.copy(), diameter / 2, fill, self.regime.closeness(place), solid, rng.normal(0, 1, len(place)), types)
+
+
+def _between(level: tuple[float, float], wave: Float) -> Float:
+    low, high = level
+    return np.asarray(low + (high - low) / (1 + np.exp(-2.5 * wave)))
+
+
+def _centre(settings: Settings, rng: np.random.Generator) -> Float:
+    lon, lat = float(rng.uniform(-180, 180)), float(rng.uniform(70, 84))
+    lon = lon if settings.lon is None else settings.lon
+    lat = lat if settings.lat is None else settings.lat
+    x, y = Transformer.from_crs("EPSG:4326", NORTH, always_xy=True).transform(lon, lat)
+    return np.array([x, y])
+
+
+def _flow(settings: Settings, rng: np.random.Generator) -> Flow:
+    size = settings.size_km * 1000
+    most = size / 16 / max(settings.interval_s, 1.0)
+    speed = min(float(rng.uniform(0.03, 0.2)), most * float(rng.uniform(0.4, 1.0)))
+    speed = speed if settings.drift_m_s is None else settings.drift_m_s
+    direction = rng.uniform(0, 2 * np.pi)
+    rotation, shear = rng.choice([-1, 1], 2) * rng.uniform([0.015, 0.005], [0.06, 0.02])
+    rotation = rotation if settings.rotation_per_day is None else settings.rotation_per_day
+    shear = shear if settings.shear_per_day is None else settings.shear_per_day
+    opening = float(rng.uniform(0, 0.012))
+    gradient = np.array([[opening, shear / 2 - rotation], [shear / 2 + rotation, opening]]) / _DAY_S
+    eddies = Waves.random(0.4 * size, 1.2 * size, rng)
+    return Flow(speed * np.array([np.cos(direction), np.sin(direction)]), gradient, eddies, 0.002 * size / _DAY_S)
+
+
+def _coast(settings: Settings, rng: np.random.Generator) -> Coast | None:
+    size = settings.size_km * 1000
+    wanted, angle, offset = rng.random() < 0.25, rng.uniform(0, 2 * np.pi), rng.uniform(0.28, 0.55) * size
+    bends = Waves.random(0.02 * size, 0.8 * size, rng, 24, slope=0.8)
+    if not (wanted if settings.land is None else settings.land):
+        return None
+    if settings.land:
+        offset = min(offset, 0.42 * size)
+    fast = max(0.0, float(rng.uniform(-0.1, 0.1))) * size
+    return Coast(np.array([np.cos(angle), np.sin(angle)]), float(offset), bends, 0.05 * size, fast)
+
+
+def _regime(name: str, settings: Settings, rng: np.random.Generator) -> Regime:
+    size, pixel = settings.size_km * 1000, settings.pixel_m
+    cover, brash, fill, growth = {
+        "pack": ((0.5, float(rng.uniform(0.7, 0.95))), (0.8, 1.0), (0.1, 1.0), (0.8, 2.5)),
+        "marginal": ((0.08, 0.45), (0.05, 0.8), (0.0, 0.35), (0.4, 1.2)),
+        "brash": ((0.08, 0.4), (0.9, 1.0), (0.3, 1.0), (0.6, 2.5)),
+        "mixed": ((0.05, 0.75), (0.2, 1.0), (0.0, 1.0), (0.4, 2.5)),
+    }[name]
+    if settings.cover is not None:
+        cover = (settings.cover, settings.cover)
+    shift = float(rng.uniform(-0.45, 0.1))
+    fill = (float(np.clip(fill[0] + shift, 0, 1)), float(np.clip(fill[1] + shift, 0, 1)))
+    return Regime(
+        cover=cover,
+        brash=brash,
+        fill=fill,
+        growth=growth,
+        waves=Waves.random(0.2 * size, 1.0 * size, rng),
+        fill_waves=Waves.random(0.1 * size, 0.8 * size, rng),
+        growth_waves=Waves.random(0.1 * size, 0.8 * size, rng),
+        holes=Waves.random(6 * pixel, 40 * pixel, rng, 40),
+        hole_level=float(rng.uniform(0.9, 2.4)),
+        open_waves=Waves.random(0.4 * size, 1.2 * size, rng),
+        open_level=float(rng.choice([1.3, 1.8, 9.0])) if settings.cover is None else 9.0,
+        solid_waves=Waves.random(0.4 * size, 1.2 * size, rng),
+        solid_level=float(rng.choice([1.4, 1.8, 9.0, 9.0])) if settings.cover is None else 9.0,
+    )
+
+
+def _sizes(settings: Settings, area_m2: float, rng: np.random.Generator) -> Float:
+    """Diameters that follow the truncated power law, largest first, as many as fill the area."""
+    small = settings.smallest_px * settings.pixel_m
+    largest = float(rng.uniform(0.12, 0.42)) if settings.largest is None else settings.largest
+    power = float(rng.uniform(1.3, 2.1)) if settings.exponent is None else settings.exponent
+    large = max(largest * settings.size_km * 1000, 1.5 * small)
+    tail = rng.random(int(area_m2 / (np.pi / 4 * small**2)) + 1)
+    sizes = _power_law(tail, small, large, power)
+    enough = int(np.searchsorted(np.cumsum(np.pi / 4 * sizes**2), area_m2))
+    return np.asarray(np.sort(sizes[:enough])[::-1])
+
+
+def _power_law(tail: Float, small: float, large: float, power: float) -> Float:
+    """Sizes of a truncated power law for shares `tail`, uniform in 0..1."""
+    return np.asarray((small**-power - tail * (small**-power - large**-power)) ** (-1 / power))
+
+
+def _arranged(sizes: Float, trial: Float, chance: Float, rng: np.random.Generator) -> Float:
+    """A first place [N, 2] for each size (largest first): of a few tries the first free one, else the freest."""
+    place = np.empty((len(sizes), 2))
+    tries = 16
+    draws = rng.choice(len(trial), (len(sizes), tries), p=chance)
+    jitter = rng.normal(0, 0.3, (len(sizes), tries, 2)) * sizes[-1]
+    for k, size in enumerate(sizes):
+        options = trial[draws[k]] + jitter[k]
+        if k:
+            apart = np.hypot(options[:, :1] - place[None, :k, 0], options[:, 1:] - place[None, :k, 1])
+            room = apart - 0.48 * (size + sizes[None, :k])
+            free = room.min(axis=1)
+            place[k] = options[np.argmax(free > 0) if (free > 0).any() else free.argmax()]
+        else:
+            place[k] = options[0]
+    return place
+
+
+def _types(place: Float, settings: Settings, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Ice types [N]: level and deformed first-year ice mixed, multiyear ice in one part of the field."""
+    waves = Waves.random(0.3 * settings.size_km * 1000, 1.2 * settings.size_km * 1000, np.random.default_rng([settings.seed, 3]))
+    old = waves(place) + rng.normal(0, 0.7, len(place)) > 0.9
+    return np.where(old, MULTIYEAR, np.where(rng.random(len(place)) < 0.35, DEFORMED, LEVEL)).astype(np.uint8)
+
+
+def snapped_grid(field: Field, pixel_m: float) -> Grid:
+    """The grid of a view: square, its edges on multiples of the pixel, so that grids of one pixel size share pixels."""
+    half = field.settings.size_km * 500
+    x, y = field.centre_m
+    left, top = np.floor((x - half) / pixel_m) * pixel_m, np.ceil((y + half) / pixel_m) * pixel_m
+    side = round(2 * half / pixel_m)
+    return Grid.covering(
+        NORTH,
+        np.array([left + 0.5 * pixel_m, left + (side - 0.5) * pixel_m]),
+        np.array([top - (side - 0.5) * pixel_m, top - 0.5 * pixel_m]),
+        pixel_m,
+    )

@@ -1,0 +1,153 @@
+"""Pairs to learn from, made on the fly: real floes, moved, turned, lost and measured anew.
+
+A pair starts from two passes with known identities, or from one pass taken twice. What ice does and what measuring does is then drawn
+anew each time, far beyond what the passes at hand show, so that a few passes suffice.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icegraph.graph.candidates import CANDIDATES, candidate_edges
+from icegraph.graph.nodes import NOISE, RADIOMETRY, Nodes, spacing
+from icegraph.track.pair import Pair, make_pair
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Known:
+    """Floes of a pass and who they are.
+
+    Args:
+        nodes: The floes.
+        identity: [N], the same in every pass that shows the floe; `UNKNOWN` where nothing is known.
+    """
+
+    nodes: Nodes
+    identity: NDArray[np.int64]
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "Known":
+        """Some of the floes."""
+        return Known(self.nodes.take(index), self.identity[index])
+
+
+@dataclass(frozen=True)
+class Stress:
+    """How hard a made pair is; each pair draws its own hardness up to these.
+
+    Args:
+        drop: Largest share of floes lost on either side.
+        shift: Largest common displacement, in spacings.
+        turn_deg: Largest common turn.
+        jitter: Largest standard deviation of independent displacements, in spacings.
+        noise: Largest measurement noise, as a multiple of `NOISE`.
+    """
+
+    drop: float = 0.4
+    shift: float = 4.0
+    turn_deg: float = 45.0
+    jitter: float = 0.3
+    noise: float = 1.3
+
+
+def stressed_pair(
+    a: Known, b: Known, rng: np.random.Generator, stress: Stress, *, most: int = 120, count: int = CANDIDATES
+) -> tuple[Pair, NDArray[np.int64], NDArray[np.int64]]:
+    """Make one training pair.
+
+    Returns:
+        The pair; the candidate [Na] that is each floe's true partner, −1 where it has none and −2 where that is not known; the same
+        for the later pass [Nb].
+    """
+    same = a is b
+    a, b = _crop(a, b, rng, most)
+    b, moved = _drift(b, a.nodes, rng, stress)
+    a, b = (_measure(_lose(side, rng, stress), rng, stress, same=same) for side in (a, b))
+    reach = moved * rng.uniform(1.05, 2.0) + np.median(spacing(a.nodes.xy)) * rng.uniform(0.3, 2.0)
+    order = rng.permutation(len(b.identity))
+    b = b.take(order)
+    edges, drift = candidate_edges(a.nodes, b.nodes, float(reach), count)
+    true = (a.identity[edges[0]] == b.identity[edges[1]]) & (a.identity[edges[0]] != UNKNOWN)
+    targets = []
+    for side, other, index in ((a, b, edges[0]), (b, a, edges[1])):
+        target = np.full(len(side.identity), -1, np.int64)
+        target[index[true]] = np.nonzero(true)[0]
+        # A partner out of reach, or no identity: no lesson to learn from that floe.
+        lost = (target < 0) & np.isin(side.identity, other.identity)
+        target[lost | (side.identity == UNKNOWN)] = -2
+        targets.append(target)
+    return make_pair(a.nodes, b.nodes, edges, drift, float(reach)), targets[0], targets[1]
+
+
+def _crop(a: Known, b: Known, rng: np.random.Generator, most: int) -> tuple[Known, Known]:
+    """The floes about a random one, and the same part of the other pass."""
+    number = int(rng.integers(min(most // 3, len(a.nodes)), min(most, len(a.nodes)) + 1))
+    centre = a.nodes.xy[rng.integers(len(a.nodes))]
+    away = np.linalg.norm(a.nodes.xy - centre, axis=1)
+    inside = np.argsort(away, kind="stable")[:number]
+    known = np.isin(b.identity, a.identity[inside]) & (b.identity != UNKNOWN)
+    other = np.linalg.norm(b.nodes.xy - centre, axis=1) <= away[inside].max(initial=0.0)
+    # Floes that the other pass shows inside but this one outside of the crop would look lost.
+    other &= ~(np.isin(b.identity, a.identity) & ~known)
+    return a.take(np.sort(inside)), b.take(known | other)
+
+
+def _drift(b: Known, a: Nodes, rng: np.random.Generator, stress: Stress) -> tuple[Known, float]:
+    """Move the floes of the later pass; gives the largest displacement too, metres."""
+    space = float(np.median(spacing(a.xy))) if len(a) else 1000.0
+    centre = a.xy.mean(axis=0) if len(a) else np.zeros(2)
+    kind = rng.random()
+    turn = np.radians(rng.normal(0, 4) if kind < 0.5 else rng.uniform(-1, 1) * stress.turn_deg)
+    shift = rng.uniform(0, 0.4) if rng.random() < 0.25 else rng.uniform(0, stress.shift)
+    bearing = rng.uniform(0, 2 * np.pi)
+    strain = rng.normal(0, 0.03, (2, 2))
+    spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    before = b.nodes.xy
+    xy = (before - centre) @ (spin @ (np.eye(2) + strain)).T + centre + shift * space * np.array([np.cos(bearing), np.sin(bearing)])
+    xy = xy + space * _waves(before / space, rng, rng.uniform(0, 0.5))
+    jitter = rng.uniform(0, stress.jitter) if rng.random() < 0.9 else rng.uniform(0, 1)
+    xy = xy + rng.normal(0, 1, xy.shape) * jitter * space * rng.random((len(xy), 1))
+    axis = b.nodes.axis + turn + rng.normal(0, np.radians(rng.uniform(0, 20)), len(xy))
+    moved = float(np.max(np.linalg.norm(xy - before, axis=1), initial=0.0))
+    return replace(b, nodes=replace(b.nodes, xy=xy, axis=axis.astype(np.float32))), moved
+
+
+def _waves(place: NDArray[np.float64], rng: np.random.Generator, size: float) -> NDArray[np.float64]:
+    """A smooth random displacement field at places in spacings, [N, 2], of standard deviation `size`."""
+    total = np.zeros_like(place)
+    for _ in range(4):
+        wave = rng.normal(0, 1, 2)
+        wave *= 2 * np.pi / rng.uniform(6, 20) / max(float(np.linalg.norm(wave)), 1e-6)
+        total += np.sin(place @ wave + rng.uniform(0, 2 * np.pi))[:, None] * rng.normal(0, 1, 2)
+    return np.asarray(total * size / np.sqrt(2))
+
+
+def _lose(side: Known, rng: np.random.Generator, stress: Stress) -> Known:
+    share = 0.0 if rng.random() < 0.2 else rng.uniform(0, stress.drop)
+    keep = rng.random(len(side.identity)) >= share
+    if keep.sum() < 3:
+        return side
+    return side.take(keep)
+
+
+def _measure(side: Known, rng: np.random.Generator, stress: Stress, *, same: bool) -> Known:
+    """Measure the floes anew: noise on features, centroid and axis; some much worse, as when a floe is cut or merged."""
+    nodes = side.nodes
+    number = len(nodes)
+    level = rng.uniform(0.3, 1.0) * stress.noise * (1.0 if same else 0.6)
+    each = level * np.where(rng.random(number) < 0.07, 4.0, rng.uniform(0.3, 1.4, number))[:, None]
+    features = nodes.features + (rng.normal(0, 1, nodes.features.shape) * NOISE * each).astype(np.float32)
+    # The two area features are one measurement.
+    features[:, 1] = nodes.features[:, 1] + features[:, 0] - nodes.features[:, 0]
+    features[:, -1] = nodes.features[:, -1]
+    if rng.random() < 0.2:
+        features[:, RADIOMETRY] = rng.normal(0, 1, features[:, RADIOMETRY].shape)
+    elif rng.random() < 0.15:
+        features[:, RADIOMETRY] = 0
+    xy = nodes.xy + rng.normal(0, 1, nodes.xy.shape) * (0.06 * each) * nodes.size_m[:, None]
+    axis = nodes.axis + rng.normal(0, 0.12, number) * each[:, 0] / np.maximum(nodes.eccentricity**2, 0.1)
+    size = nodes.size_m * np.exp((features[:, 0] - nodes.features[:, 0]) / 2)
+    nodes = replace(nodes, xy=xy, features=np.clip(features, -6, 6).astype(np.float32), axis=axis.astype(np.float32))
+    return replace(side, nodes=replace(nodes, size_m=size.astype(np.float32)))

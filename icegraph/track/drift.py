@@ -1,0 +1,226 @@
+"""Drift: a vector for each link of a track, and their field on a regular grid (CF-1.8)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from scipy.spatial import cKDTree
+
+from icegraph.graph import Graph, GraphPass
+from icegraph.graph.nodes import neighbours
+from icegraph.store import atomic_path, code_version
+from icegraph.track.link import Link
+
+_NEIGHBOURS = 8
+# Below this time between passes a velocity says more of the error of place than of drift.
+LEAST_S = 600.0
+_TRUSTED = 0.25
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Drift vectors, one a link, in the order of the links.
+
+    Args:
+        start: Place of the earlier sighting [L, 2], metres.
+        end: Place of the later sighting [L, 2].
+        span: Indices of the passes [L, 2].
+        velocity: u, v along grid x and y [L, 2], m/s; NaN where the passes are less than `LEAST_S` apart.
+        sigma: Standard deviation of each component [L], m/s.
+        place_sigma: What the uncertainty of the two centroids adds to it [L], m/s.
+        confidence: 0..1 [L]: of the match, lowered for vectors unlike their neighbours', and for floes cut by an edge.
+        cut: One of the sightings touches the edge of what is seen [L]: its centroid moves with the edge, not with the ice.
+    """
+
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    span: NDArray[np.int64]
+    velocity: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    place_sigma: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    cut: NDArray[np.bool_]
+
+
+def centroid_sigma_m(area_m2: NDArray[np.float64], pixel_m: float) -> NDArray[np.float64]:
+    """Standard deviation of each coordinate of a centroid, metres.
+
+    The outline is off by about half a pixel at each of its 2 pi r independent pixels, which moves the centroid by pixel / sqrt(2 pi r) × …
+    ≈ pixel × 0.3 / sqrt(r) (r in pixels); the floor is what placing a pixel grid costs, pixel / sqrt(12).
+    """
+    radius = np.sqrt(np.maximum(area_m2, pixel_m**2) / np.pi) / pixel_m
+    return np.asarray(pixel_m * np.sqrt(1 / 12 + 0.09 / radius))
+
+
+def drift_vectors(graph: Graph, links: Sequence[Link]) -> Vectors:
+    """Drift of each link.
+
+    `sigma` is the larger of the centroids' uncertainty over time and the robust scatter of the neighbours' vectors (of the same two passes)
+    about a linear field fitted to them. A vector further than 3 sigma from that fit loses confidence by exp(1 − off / 3 sigma).
+    """
+    ends = np.array([(link.first, link.floe, link.second, link.partner) for link in links], np.int64).reshape(-1, 4)
+    start, end = (np.array([graph.passes[p].nodes.xy[f] for p, f in ends[:, k : k + 2]]).reshape(-1, 2) for k in (0, 2))
+    times = np.array([entry.time.timestamp() for entry in graph.passes])
+    seconds = times[ends[:, 2]] - times[ends[:, 0]]
+    seconds = np.where(seconds >= LEAST_S, seconds, np.nan)
+    velocity = (end - start) / seconds[:, None]
+    spread = [[_sigma_of(graph.passes[p])[f] for p, f in ends[:, k : k + 2]] for k in (0, 2)]
+    place = np.hypot(*np.array(spread).reshape(2, -1)) / seconds
+    cut = np.array([_cut(graph.passes[p], f) or _cut(graph.passes[q], g) for p, f, q, g in ends], bool).reshape(-1)
+    sigma, confidence = place.copy(), np.array([link.confidence for link in links])
+    for span in np.unique(ends[:, [0, 2]], axis=0):
+        rows = np.nonzero((ends[:, [0, 2]] == span).all(axis=1) & np.isfinite(seconds))[0]
+        if rows.size:
+            off, scatter = _departure(start[rows], velocity[rows], cut[rows])
+            sigma[rows] = np.maximum(place[rows], scatter)
+            confidence[rows] *= np.minimum(np.exp(1 - off / (3 * sigma[rows])), 1.0)
+    return Vectors(start, end, ends[:, [0, 2]], velocity, sigma, place, confidence * np.where(cut, 0.5, 1.0), cut)
+
+
+def _sigma_of(entry: GraphPass) -> NDArray[np.float64]:
+    return centroid_sigma_m(entry.nodes.size_m.astype(float) ** 2, entry.pixel_m)
+
+
+def _cut(entry: GraphPass, floe: int) -> bool:
+    return bool(entry.table["touches_edge"].iat[floe])
+
+
+def _departure(
+    place: NDArray[np.float64], velocity: NDArray[np.float64], cut: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far each vector is from a linear field through its neighbours' [L], and the scatter of these about it [L], m/s.
+
+    The fit is weighted again by its residuals (Huber weights), so that one wrong neighbour does not draw it. With fewer than four
+    neighbours the field is their median; with none nothing is known and both are 0.
+    """
+    off, scatter = np.zeros(len(place)), np.zeros(len(place))
+    near = neighbours(place, _NEIGHBOURS)
+    for row, index in enumerate(near):
+        index = index[~cut[index]]
+        if index.size < 2:
+            continue
+        design = np.column_stack([np.ones(index.size), (place[index] - place[row]) / max(np.ptp(place[index] - place[row]), 1.0)])
+        design = design if index.size >= 5 else design[:, :1]
+        weight = np.ones(index.size)
+        for _ in range(4):
+            root = np.sqrt(weight)[:, None]
+            field = np.linalg.lstsq(design * root, velocity[index] * root, rcond=None)[0]
+            rest = np.linalg.norm(velocity[index] - design @ field, axis=1)
+            # Median length of a two-dimensional normal vector is 1.1774 sigma.
+            middle = float(np.median(rest)) / 1.1774
+            weight = np.minimum(1.5 * middle / np.maximum(rest, 1e-12), 1.0) if middle > 0 else np.where(rest > 1e-12, 1e-6, 1.0)
+        off[row] = np.linalg.norm(velocity[row] - field[0])
+        scatter[row] = middle
+    return off, scatter
+
+
+def write_drift(graph: Graph, vectors: Vectors, path: Path) -> None:
+    """Write the drift field as CF-1.8 NetCDF: one time step for each interval between passes that follow each other.
+
+    A vector counts in every interval that its two sightings span. Each cell is the mean of the vectors within two cells, with Gaussian
+    weights of distance (one cell) over variance, NaN where there is none; floes cut by an edge and vectors of confidence below 0.25 are
+    left out. Cells are max(8 pixels, widest pass / 32) wide.
+
+    Conventions: https://cfconventions.org/Data/cf-conventions/cf-conventions-1.8/cf-conventions.html, sections 4.4, 5.6, 7.1.
+    """
+    import xarray as xr
+
+    x, y, cell = _cells(graph)
+    intervals = _intervals(graph)
+    good = np.isfinite(vectors.velocity).all(axis=1) & ~vectors.cut & (vectors.confidence >= _TRUSTED)
+    fields = [_field(vectors, good & (vectors.span[:, 0] <= k) & (vectors.span[:, 1] > k), x, y, cell) for k in intervals]
+    stack = np.stack(fields) if fields else np.zeros((0, 4, y.size, x.size))
+    crs = CRS.from_user_input(graph.passes[0].crs)
+    lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*np.meshgrid(x, y))
+    bounds = _bounds(graph, intervals)
+    coordinates = {
+        "time": ("time", bounds.mean(axis=1), {**_TIME, "units": _EPOCH, "calendar": "standard"}),
+        "x": ("x", x, {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"}),
+        "y": ("y", y, {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"}),
+        "lat": (("y", "x"), lat, {"standard_name": "latitude", "units": "degrees_north"}),
+        "lon": (("y", "x"), lon, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+    about = {
+        "Conventions": "CF-1.8",
+        "title": "Sea-ice drift from tracked floes",
+        "source": f"icegraph {code_version()}; passes: {', '.join(entry.id for entry in graph.passes)}",
+        "cell_size_m": cell,
+    }
+    data: dict[str, Any] = {name: (("time", "y", "x"), stack[:, k].astype(kind), about) for k, (name, kind, about) in enumerate(_VARIABLES)}
+    crs_variable = ((), np.int32(0), crs.to_cf())
+    dataset = xr.Dataset({**data, "crs": crs_variable, "time_bnds": (("time", "nv"), bounds)}, coordinates, about)
+    fills = {name: np.float32(np.nan) if kind is np.float32 else None for name, kind, _ in _VARIABLES}
+    encoding = {str(name): {"_FillValue": fills.get(str(name)), "zlib": name in fills} for name in dataset.variables}
+    with atomic_path(path) as final:
+        dataset.to_netcdf(final, engine="netcdf4", encoding=encoding)
+
+
+_EPOCH = "seconds since 1970-01-01 00:00:00"
+_TIME = {"standard_name": "time", "bounds": "time_bnds", "axis": "T"}
+_SPEED = {
+    "units": "m s-1",
+    "grid_mapping": "crs",
+    "cell_methods": "time: mean",
+    "ancillary_variables": "velocity_uncertainty number_of_vectors",
+}
+_VARIABLES: tuple[tuple[str, type, dict[str, str]], ...] = (
+    ("sea_ice_x_velocity", np.float32, {**_SPEED, "standard_name": "sea_ice_x_velocity", "long_name": "drift along the grid's x axis"}),
+    ("sea_ice_y_velocity", np.float32, {**_SPEED, "standard_name": "sea_ice_y_velocity", "long_name": "drift along the grid's y axis"}),
+    (
+        "velocity_uncertainty",
+        np.float32,
+        {"units": "m s-1", "grid_mapping": "crs", "long_name": "standard deviation of each velocity component"},
+    ),
+    ("number_of_vectors", np.int32, {"units": "1", "grid_mapping": "crs", "long_name": "floe drift vectors within two cells"}),
+)
+
+
+def _cells(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Cell centres x [C], y [R] (downwards) and the cell's side.
+
+    All lie on multiples of the cell. Columns and rows that no pass reaches are left out: passes of seas far apart may share a graph.
+    """
+    bounds = np.array([entry.bounds for entry in graph.passes])
+    widest = float(np.max(np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])))
+    pixel = max(entry.pixel_m for entry in graph.passes)
+    cell = float(max(8 * pixel, np.ceil(widest / 32 / pixel) * pixel))
+    low, high = np.floor(bounds[:, :2] / cell).astype(int), np.ceil(bounds[:, 2:] / cell).astype(int)
+    x, y = (np.unique(np.concatenate([np.arange(*ends) for ends in zip(low[:, k], high[:, k], strict=True)])) for k in (0, 1))
+    return (x + 0.5) * cell, (y[::-1] + 0.5) * cell, cell
+
+
+def _intervals(graph: Graph) -> list[int]:
+    """Passes that another follows after some time: interval k runs from pass k to pass k + 1."""
+    return [k for k, (one, other) in enumerate(pairwise(graph.passes)) if (other.time - one.time).total_seconds() >= LEAST_S]
+
+
+def _bounds(graph: Graph, intervals: Sequence[int]) -> NDArray[np.float64]:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    rows = [[(graph.passes[k + side].time - epoch).total_seconds() for side in (0, 1)] for k in intervals]
+    return np.array(rows, float).reshape(-1, 2)
+
+
+def _field(vectors: Vectors, use: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64], cell: float) -> NDArray[np.float64]:
+    """u, v, sigma and number [4, R, C] of one interval."""
+    total = np.zeros((5, y.size * x.size))
+    index = np.nonzero(use)[0]
+    if index.size:
+        centres = np.column_stack([axis.ravel() for axis in np.meshgrid(x, y)])
+        middle = (vectors.start[index] + vectors.end[index]) / 2
+        near = cKDTree(centres).query_ball_point(middle, 2 * cell)
+        which = np.repeat(index, [len(cells) for cells in near])
+        where = np.concatenate([np.array(cells, np.int64) for cells in near])
+        away = centres[where] - (vectors.start[which] + vectors.end[which]) / 2
+        weight = np.exp(-((away**2).sum(axis=1)) / (2 * cell**2)) / np.maximum(vectors.sigma[which], 1e-6) ** 2
+        parts = (weight, weight * vectors.velocity[which, 0], weight * vectors.velocity[which, 1], weight * vectors.sigma[which] ** 2)
+        for row, values in enumerate((*parts, np.ones(which.size))):
+            total[row] = np.bincount(where, values, total.shape[1])
+    mass = np.where(total[0] > 0, total[0], np.nan)
+    # Neighbouring vectors err together: the mean variance, not that of a mean of independent values.
+    return np.stack([total[1] / mass, total[2] / mass, np.sqrt(total[3] / mass), total[4]]).reshape(4, y.size, x.size)

@@ -1,0 +1,78 @@
+"""Where floes will be: a constant-velocity Kalman filter along each track.
+
+State (x, y, u, v); between sightings dt apart, with F = [[1, dt], [0, 1]] for each axis, P grows by the noise of a random acceleration of
+spectral density q,  Q = q [[dt³/3, dt²/2], [dt²/2, dt]]  (Bar-Shalom, Li & Kirubarajan 2001, Estimation with Applications to Tracking and
+Navigation, section 6.2.2, doi 10.1002/0471221279). A sighting measures x and y. A new track starts at the mean velocity of the drift
+around it with that drift's variance, so the velocity of a short track leans on its neighbours and a longer one speaks for itself.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+HORIZONS_H = (6.0, 24.0, 48.0)
+# Drift changes by about 0.08 m/s in a day, as wind does: q = (0.08 m/s)² / 86400 s.
+ACCELERATION = 0.08**2 / 86400.0
+# What is known of ice drift before any vector is seen: zero, and rarely above half a metre a second.
+STILL_SIGMA = 0.2
+_SPREAD = 0.03
+
+
+@dataclass(frozen=True)
+class State:
+    """State of one floe.
+
+    Args:
+        seconds: Time, seconds since 1970.
+        mean: x, y (m), u, v (m/s) [4].
+        covariance: [4, 4].
+    """
+
+    seconds: float
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+
+def start(seconds: float, place: NDArray[np.float64], place_sigma: float, velocity: NDArray[np.float64], velocity_sigma: float) -> State:
+    """The state at a track's first sighting."""
+    return State(seconds, np.concatenate([place, velocity]), np.diag([place_sigma**2] * 2 + [velocity_sigma**2] * 2))
+
+
+def predict(state: State, seconds: float, acceleration: float = ACCELERATION) -> State:
+    """The state at a later time."""
+    dt = seconds - state.seconds
+    step = np.kron([[1.0, dt], [0.0, 1.0]], np.eye(2))
+    noise = acceleration * np.kron([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]], np.eye(2))
+    return State(seconds, step @ state.mean, step @ state.covariance @ step.T + noise)
+
+
+def update(state: State, place: NDArray[np.float64], place_sigma: float) -> State:
+    """The state after a sighting at its time. Joseph's form keeps the covariance symmetric and positive."""
+    see = np.eye(2, 4)
+    noise = place_sigma**2 * np.eye(2)
+    gain = np.linalg.solve(see @ state.covariance @ see.T + noise, see @ state.covariance).T
+    keep = np.eye(4) - gain @ see
+    mean = state.mean + gain @ (place - state.mean[:2])
+    return State(state.seconds, mean, keep @ state.covariance @ keep.T + gain @ noise @ gain.T)
+
+
+def ellipse(covariance: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Semi-axes (one standard deviation, m) of a 2 × 2 covariance and the direction of the major one, degrees from the x axis, 0..180."""
+    values, vectors = np.linalg.eigh(covariance)
+    angle = float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))) % 180
+    return float(np.sqrt(values[1])), float(np.sqrt(max(values[0], 0.0))), angle
+
+
+def surroundings(
+    place: NDArray[np.float64], places: NDArray[np.float64], velocities: NDArray[np.float64], weights: NDArray[np.float64], count: int = 12
+) -> tuple[NDArray[np.float64], float]:
+    """Mean velocity [2] and standard deviation of the nearest vectors; stillness and `STILL_SIGMA` where there are none."""
+    usable = weights > 0
+    if not usable.any():
+        return np.zeros(2), STILL_SIGMA
+    places, velocities, weights = places[usable], velocities[usable], weights[usable]
+    near = np.argsort(np.linalg.norm(places - place, axis=1), kind="stable")[:count]
+    mean = np.average(velocities[near], axis=0, weights=weights[near])
+    spread = np.average(((velocities[near] - mean) ** 2).mean(axis=1), weights=weights[near])
+    return mean, float(np.sqrt(spread + _SPREAD**2))

@@ -1,0 +1,244 @@
+"""A graph network that tells which floe is which.
+
+Attention within a pass tells each floe about its neighbours; attention across passes compares it with its candidates; and between
+the rounds each candidate is checked against its surroundings: do the neighbours have partners that moved along (supports), and how far is
+the candidate's displacement from the one that the neighbours' present matches imply (consensus). A floe may have no partner: a dustbin
+takes part in each choice. After SuperGlue (Sarlin et al. 2020, doi 10.1109/CVPR42600.2020.00499) and LightGlue (Lindenberger et al. 2023,
+doi 10.1109/ICCV51070.2023.01616), on sparse edges; the supports follow neighbourhood consensus (Rocco et al. 2018, arXiv 1810.10510).
+
+    nodes ── within (spatial) ── across (candidates) ──┐
+    candidates ── supports, consensus ── state ── score ┴─ softmax over a floe's candidates and its dustbin, from both sides
+                  └────────────── match weights ◄──────┘   (each round)
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing, TransformerConv
+from torch_geometric.utils import scatter, softmax
+
+from icegraph.errors import ModelError
+from icegraph.graph.nodes import NAMES
+from icegraph.track.pair import CANDIDATE_GEOMETRY, SPATIAL_ATTRIBUTES, SUPPORT_ATTRIBUTES, Pair
+
+_CONSENSUS = 3
+
+
+@dataclass(frozen=True)
+class MatcherConfig:
+    """Sizes of a matcher.
+
+    Args:
+        features: Names of the node features it was trained on.
+        width: Width of node and candidate states.
+        rounds: Rounds of attention and consensus.
+        heads: Attention heads.
+    """
+
+    features: tuple[str, ...] = NAMES
+    width: int = 32
+    rounds: int = 3
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the matcher says of a pair.
+
+    Args:
+        first: Log probability of each candidate among those of its floe in the earlier pass and the dustbin [E].
+        second: The same from the later pass's side [E].
+        first_none: Log probability that a floe of the earlier pass has no partner [Na].
+        second_none: The same for the later pass [Nb].
+    """
+
+    first: Tensor
+    second: Tensor
+    first_none: Tensor
+    second_none: Tensor
+
+    def gain(self, pair: Pair) -> Tensor:
+        """Log odds of each candidate against leaving both its floes alone [E]; what `assign` maximises."""
+        source, target = pair.candidates
+        return self.first + self.second - self.first_none[source] - self.second_none[target - pair.first]
+
+    @property
+    def confidence(self) -> Tensor:
+        """Probability of each candidate: the lower of the two sides' [E]."""
+        return torch.minimum(self.first, self.second).exp()
+
+
+class Matcher(nn.Module):
+    """See the module's text."""
+
+    def __init__(self, config: MatcherConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.enter = _mlp(len(config.features), width, width)
+        self.compare = _mlp(2 * width + len(config.features) + CANDIDATE_GEOMETRY, 2 * width, width)
+        self.rounds = nn.ModuleList(_Round(width, config.heads) for _ in range(config.rounds))
+
+    def forward(self, pair: Pair) -> list[Scores]:
+        """Score a pair: one result a round, the last is the best."""
+        nodes = self.enter(pair.nodes)
+        source, target = pair.candidates
+        seen = [(nodes[source] - nodes[target]).abs(), nodes[source] * nodes[target], pair.candidate_attributes]
+        state = self.compare(torch.cat(seen, dim=1))
+        scores: list[Scores] = []
+        weight = torch.full((source.shape[0],), 0.1, dtype=state.dtype)
+        for number, step in enumerate(self.rounds):
+            nodes, state, score = step(pair, nodes, state, weight, first=number == 0)
+            scores.append(score)
+            # The rounds are trained each by its own loss: no gradient through the weights keeps training calm.
+            weight = (score.first + score.second).mul(0.5).exp().detach()
+        return scores
+
+
+class _Round(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        part = width // heads
+        self.within = TransformerConv(width, part, heads, edge_dim=SPATIAL_ATTRIBUTES)
+        self.across = TransformerConv(width, part, heads, edge_dim=width)
+        self.supports = _Supports(width)
+        self.mix = _mlp(2 * width, width, width)
+        self.update = _mlp(width + 2 * width + self.supports.out + _CONSENSUS, 2 * width, width)
+        self.score = nn.Linear(width, 1)
+        self.none = _mlp(2 * width + 2, width, 1)
+        self.node_norm, self.state_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, pair: Pair, nodes: Tensor, state: Tensor, weight: Tensor, *, first: bool) -> tuple[Tensor, Tensor, Scores]:
+        seen = self.within(nodes, pair.spatial, pair.spatial_attributes)
+        both = torch.cat([pair.candidates, pair.candidates.flip(0)], dim=1)
+        met = self.across(nodes, both, state.repeat(2, 1))
+        nodes = self.node_norm(nodes + self.mix(torch.cat([seen, met], dim=1)))
+        source, target = pair.candidates
+        consensus = torch.zeros((source.shape[0], _CONSENSUS), dtype=state.dtype) if first else _consensus(pair, weight)
+        support = self.supports(state, weight, pair)
+        told = [state, (nodes[source] - nodes[target]).abs(), nodes[source] * nodes[target], support, consensus]
+        state = self.state_norm(state + self.update(torch.cat(told, dim=1)))
+        return nodes, state, self._choose(pair, nodes, state)
+
+    def _choose(self, pair: Pair, nodes: Tensor, state: Tensor) -> Scores:
+        score = self.score(state)[:, 0]
+        sides = []
+        number = pair.first + pair.second
+        for index in pair.candidates:
+            best = scatter(score.detach(), index, dim_size=number, reduce="max")
+            mean = scatter(state, index, dim_size=number, reduce="mean")
+            count = torch.bincount(index, minlength=number).to(score.dtype)
+            none = self.none(torch.cat([nodes, mean, best[:, None], torch.log1p(count)[:, None]], dim=1))[:, 0]
+            everyone = torch.cat([score, none])
+            place = torch.cat([index, torch.arange(number)])
+            chance = softmax(everyone, place, num_nodes=number).clamp_min(1e-9).log()
+            sides.append((chance[: score.shape[0]], chance[score.shape[0] :]))
+        return Scores(sides[0][0], sides[1][0], sides[0][1][: pair.first], sides[1][1][pair.first :])
+
+
+class _Supports(MessagePassing):  # type: ignore[misc]
+    """What the neighbours' candidates say of a candidate: how many moved along, and whether they turned by one angle."""
+
+    def __init__(self, width: int, gates: int = 8) -> None:
+        super().__init__(aggr="sum")
+        self.gates = gates
+        self.out = 4 * gates
+        self.gate = _mlp(SUPPORT_ATTRIBUTES + 1 + 4, 16, gates)
+        self.brief = nn.Linear(width, 4)
+
+    def forward(self, state: Tensor, weight: Tensor, pair: Pair) -> Tensor:
+        attributes = torch.cat([pair.support_attributes, pair.support_turn[:, None]], dim=1)
+        brief = torch.cat([self.brief(state), weight[:, None]], dim=1)
+        total = self.propagate(pair.supports, x=brief, attributes=attributes, size=(state.shape[0],) * 2)
+        plain, cos, sin, weighted = total.split(self.gates, dim=1)
+        return torch.cat([plain, weighted, torch.hypot(cos, sin + 1e-6), cos], dim=1) / 4
+
+    def message(self, x_j: Tensor, attributes: Tensor) -> Tensor:
+        turn = attributes[:, -1:]
+        brief, weight = x_j[:, :-1], x_j[:, -1:]
+        gate = torch.sigmoid(self.gate(torch.cat([attributes[:, :-1], brief, weight], dim=1)))
+        return torch.cat([gate, gate * weight * turn.cos(), gate * weight * turn.sin(), gate * weight], dim=1)
+
+
+def _consensus(pair: Pair, weight: Tensor) -> Tensor:
+    """How each candidate's displacement departs from that of the neighbours' present matches [E, 3], in spacings.
+
+    The neighbours' expected displacements are fitted by d(p) = d0 + c (p − p0) with complex c (turn and stretch), weighted by their match
+    weights; the floe itself takes no part in the fit.
+    """
+    number = pair.first + pair.second
+    source = pair.candidates[0]
+    way, place = _complex(pair.way), _complex(pair.place)
+    total = scatter(weight, source, dim_size=number)
+    mean = _sum(way * weight, source, number) / total.clamp_min(1e-6)
+    neighbour, floe = pair.spatial
+    w = total[neighbour].clamp(max=1.0) ** 2
+    mass = scatter(w, floe, dim_size=number)
+    p0, d0 = (_sum(x[neighbour] * w, floe, number) / mass.clamp_min(1e-6) for x in (place, mean))
+    p, d = place[neighbour] - p0[floe], mean[neighbour] - d0[floe]
+    # One unit of spread is added: few or weak neighbours give a shift without a turn.
+    turn = _sum(w * p.conj() * d, floe, number) / (scatter(w * p.abs() ** 2, floe, dim_size=number) + 1.0)
+    expected = d0 + turn * (place - p0)
+    rest = (mean[neighbour] - expected[floe]).abs() * w
+    scatter_m = scatter(rest, floe, dim_size=number) / mass.clamp_min(1e-6)
+    off = (way - expected[source]).abs()
+    return torch.stack([torch.log1p(3 * off), off / (off + scatter_m[source] + 0.1), torch.log1p(mass[source])], dim=1)
+
+
+def _complex(values: Tensor) -> Tensor:
+    return torch.complex(values[:, 0], values[:, 1])
+
+
+def _sum(values: Tensor, index: Tensor, number: int) -> Tensor:
+    parts = scatter(torch.view_as_real(values), index, dim_size=number)
+    return _complex(parts)
+
+
+def _mlp(enter: int, hidden: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(enter, hidden), nn.GELU(), nn.Linear(hidden, out))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: small graphs run no faster on many, and on one the sums have one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def write_matcher(matcher: Matcher, folder: Path) -> None:
+    """Write `config.json` and `model.safetensors` into a folder."""
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in matcher.state_dict().items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"kind": "matcher", **asdict(matcher.config)}, indent=1, sort_keys=True) + "\n")
+
+
+def read_matcher(folder: Path) -> Matcher:
+    """Load a matcher.
+
+    Raises:
+        ModelError: The folder holds no whole matcher, or one for other features.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        if config.pop("kind") != "matcher":
+            raise ModelError(folder, "not a matcher", "name the folder of a matcher")
+        config = MatcherConfig(**config | {"features": tuple(config["features"])})
+        if config.features != NAMES:
+            raise ModelError(folder, f"made for the features {list(config.features)}", f"train one for {list(NAMES)}")
+        matcher = Matcher(config)
+        matcher.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(folder, f"not a readable matcher ({error})", "train it anew or fetch it again") from error
+    return matcher.eval()

@@ -1,0 +1,258 @@
+"""Calibration from end to end: what a scene holds, and that its values are those the surface was given."""
+
+import json
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pystac
+import pytest
+import rasterio
+from affine import Affine
+from pyproj import Transformer
+
+from icegraph.calibrate import calibrate, radar
+from icegraph.calibrate.safe import SafeImage
+from icegraph.errors import PassError
+from icegraph.grid import Grid, Window
+from icegraph.ingest.manifest import Pass
+from icegraph.ingest.passes import describe
+from icegraph.scene import Scene
+from icegraph.simulate.ew_vectors import plan_product
+from icegraph.simulate.field import FLOE, LEVEL, Snapshot
+from icegraph.simulate.sentinel1 import true_sigma_nought, write_safe
+
+
+@pytest.fixture(scope="module")
+def scene(safe: Pass, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return calibrate(safe, tmp_path_factory.mktemp("scene") / "scene")
+
+
+def test_a_scene_tells_what_it_is_and_where_it_comes_from(scene: Scene, safe: Pass) -> None:
+    properties = scene.item.properties
+    assert (scene.id, scene.sensor, scene.time) == (safe.id, "sar", safe.time)
+    assert sorted([*scene.bands, *scene.masks]) == ["hh_db", "hv_db", "incidence_deg", "valid"]
+    assert scene.grid.crs == "EPSG:3413" and scene.grid.pixel_m == 40
+    assert (properties["platform"], properties["icegraph:looks"], properties["icegraph:ipf"]) == ("Sentinel-1B", 10.7, "3.10")
+    assert properties["icegraph:notes"] == []
+    parents = {parent["name"]: parent["sha256"] for parent in properties["icegraph:parents"]}
+    assert parents == {file.path.name: file.sha256 for file in safe.files}
+    assert [path.name for path in scene.folder.iterdir() if path.suffix not in (".tif", ".json") or path.name.startswith(".")] == []
+    pystac.Item.from_dict(json.loads((scene.folder / "item.json").read_text()))
+
+
+def test_values_are_nan_exactly_where_the_scene_is_not_valid(scene: Scene) -> None:
+    valid = scene.mask()
+    for band in scene.read(scene.bands):
+        np.testing.assert_array_equal(np.isfinite(band), valid)
+    assert 0.6 < valid.mean() < 0.95
+
+
+def test_the_scene_lies_on_the_pixels_of_the_truth(scene: Scene, simulated: Path) -> None:
+    with rasterio.open(simulated / "truth" / f"{scene.id}.labels.tif") as truth:
+        row, col = scene.grid.rowcol(np.array([truth.transform.c]), np.array([truth.transform.f]))
+    assert (row + 0.5) % 1 == pytest.approx(0, abs=1e-9) and (col + 0.5) % 1 == pytest.approx(0, abs=1e-9)
+
+
+def test_floes_are_where_the_truth_says(scene: Scene, simulated: Path) -> None:
+    """Of all shifts up to three pixels, none sorts the brightness of HH into the labelled floes better than no shift."""
+    with rasterio.open(simulated / "truth" / f"{scene.id}.labels.tif") as truth:
+        labels, transform = truth.read(1), truth.transform
+    hh = scene.read(["hh_db"])[0]
+    row, col = scene.grid.rowcol(np.array([transform.c + 20.0]), np.array([transform.f - 20.0]))
+    top, left = round(float(row[0])), round(float(col[0]))
+    shifts = {}
+    padded = np.full((labels.shape[0] + 8, labels.shape[1] + 8), np.nan)
+    inner = padded[4:-4, 4:-4]
+    assert top >= 0 and left >= 0
+    source = hh[top : top + labels.shape[0], left : left + labels.shape[1]]
+    inner[: source.shape[0], : source.shape[1]] = source
+    for down in range(-3, 4):
+        for across in range(-3, 4):
+            moved = padded[4 + down : padded.shape[0] - 4 + down, 4 + across : padded.shape[1] - 4 + across]
+            shifts[down, across] = _between_floes(moved, labels)
+    assert max(shifts, key=lambda shift: shifts[shift]) == (0, 0)
+
+
+def _between_floes(hh: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the variance of HH that lies between labelled floes rather than within them."""
+    use = np.isfinite(hh) & (labels > 0) & (labels < np.iinfo(labels.dtype).max)
+    _, place = np.unique(labels[use], return_inverse=True)
+    count = np.bincount(place)
+    mean = np.bincount(place, hh[use]) / count
+    return float(np.average((mean - hh[use].mean()) ** 2, weights=count) / hh[use].var())
+
+
+@pytest.fixture(scope="module")
+def even(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray], list[int]]:
+    """A product of even first-year ice, what its surface was given, [lines, samples], and the first sample of each sub-swath."""
+    grid = Grid("EPSG:3413", Affine(40, 0, 400_000, 0, -40, -900_000), 640, 700)
+    ones = np.ones(grid.shape)
+    snapshot = Snapshot(
+        time=datetime(2021, 5, 1, tzinfo=UTC),
+        grid=grid,
+        identity=ones.astype(np.uint32),
+        classes=np.full(grid.shape, FLOE, np.uint8),
+        ice_type=np.full(grid.shape, LEVEL, np.uint8),
+        wind_m_s=(5 * ones).astype(np.float32),
+        cloud=(0 * ones).astype(np.float32),
+        texture=(0 * ones).astype(np.float32),
+    )
+    folder = tmp_path_factory.mktemp("even")
+    name = write_safe(snapshot, folder, rng=np.random.default_rng(0))
+    geometry = plan_product(snapshot).geometry
+    truth = {band.lower(): values for band, values in true_sigma_nought(snapshot, geometry).items()}
+    return folder / f"{name}.SAFE", truth, geometry.swath_first
+
+
+Even = tuple[Path, dict[str, np.ndarray], list[int]]
+
+
+@pytest.mark.parametrize("band", ["hh", "hv"])
+def test_sigma_nought_is_what_the_surface_was_given(even: Even, band: str) -> None:
+    """In each sub-swath; even level ice at HV lies 2 to 6 dB below the noise in places."""
+    path, truth, firsts = even
+    with SafeImage.read(path, []) as image:
+        sigma, removed = image.read_band(band, Window(0, 0, *image.shape))
+    seen = np.isfinite(sigma)
+    for first, end in pairwise(firsts):
+        part = np.s_[:, first:end]
+        got, given = (values[part][seen[part]].mean() for values in (sigma, truth[band]))
+        noise = removed[part][seen[part]].mean()
+        assert abs(got - given) < 0.01 * (given + noise), (first, 10 * np.log10(got / given))
+
+
+def test_noise_removal_levels_the_swath_seams(even: Even) -> None:
+    path, truth, firsts = even
+    with SafeImage.read(path, []) as image:
+        sigma, removed = image.read_band("hv", Window(0, 0, *image.shape))
+    before, after = [], []
+    for seam in firsts[1:-1]:
+        left, right = np.s_[:, seam - 15 : seam], np.s_[:, seam : seam + 15]
+        level = np.nanmean(truth["hv"][left]) + np.nanmean(removed[left])
+        before.append(abs(np.nanmean((sigma + removed)[right]) - np.nanmean((sigma + removed)[left])) / level)
+        after.append(abs(np.nanmean(sigma[right]) - np.nanmean(sigma[left])) / level)
+    assert max(before) > 0.15
+    assert max(after) < 0.03
+
+
+def test_geocoding_is_that_of_the_simulated_geometry(scene: Scene, safe: Pass) -> None:
+    """Incidence, a function of the pixel alone, comes back at every place of the map."""
+    with SafeImage.read(safe.href, []) as image:
+        ties = image.annotation.ties
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True).transform(ties.lon, ties.lat)
+    (y0, x0), (y1, x1) = (y[0, 0], x[0, 0]), (y[0, -1], x[0, -1])
+    across = np.array([x1 - x0, y1 - y0]) / ties.pixel[-1]
+    row, col = np.nonzero(scene.mask())
+    gx, gy = scene.grid.xy(row, col)
+    pixel = ((gx - x0) * across[0] + (gy - y0) * across[1]) / (across @ across)
+    expected = np.interp(pixel, ties.pixel, ties.incidence[0])
+    assert np.abs(scene.read(["incidence_deg"])[0][row, col] - expected).max() < 2e-3
+
+
+def test_zip_and_folder_give_the_same_bytes(scene: Scene, zipped: Pass, tmp_path: Path) -> None:
+    other = calibrate(zipped, tmp_path / "zip")
+    for name in [*scene.bands, *scene.masks]:
+        assert other.path(name).read_bytes() == scene.path(name).read_bytes()
+
+
+def test_windows_do_not_show(scene: Scene, safe: Pass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(radar, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(radar, "TILE", 128)
+    other = calibrate(safe, tmp_path / "small")
+    np.testing.assert_array_equal(other.mask(), scene.mask())
+    np.testing.assert_allclose(other.read(scene.bands), scene.read(scene.bands), rtol=1e-3, atol=1e-3)
+
+
+def test_the_same_pass_gives_the_same_bytes(scene: Scene, safe: Pass, tmp_path: Path) -> None:
+    again = calibrate(safe, tmp_path / "again")
+    for name in [*scene.bands, *scene.masks]:
+        assert again.path(name).read_bytes() == scene.path(name).read_bytes()
+
+
+def test_a_coarser_scene_averages_power_and_not_decibels(scene: Scene, safe: Pass, tmp_path: Path) -> None:
+    coarse = calibrate(safe, tmp_path / "coarse", pixel_m=200.0)
+    assert coarse.grid.pixel_m == 200
+    fine, wide = (10 ** (one.read(["hh_db"])[0] / 10) for one in (scene, coarse))
+    assert np.nanmean(wide) == pytest.approx(np.nanmean(fine), rel=0.03)
+    assert np.nanstd(wide) < np.nanstd(fine)
+
+
+def test_a_pass_that_fails_leaves_nothing(safe: Pass, tmp_path: Path) -> None:
+    gone = safe.model_copy(update={"href": tmp_path / "gone.SAFE"})
+    with pytest.raises(PassError, match=r"gone\.SAFE"):
+        calibrate(gone, tmp_path / "out" / "scene")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_amsr2_swath_is_no_scene(safe: Pass, tmp_path: Path) -> None:
+    with pytest.raises(PassError, match="a partner for fuse"):
+        calibrate(safe.model_copy(update={"kind": "amsr2"}), tmp_path / "out")
+
+
+def write_sar(path: Path, pixels: np.ndarray, description: str = "sigma0_hv") -> Path:
+    profile = {"driver": "GTiff", "count": 1, "height": pixels.shape[0], "width": pixels.shape[1], "dtype": "float32"}
+    with rasterio.open(path, "w", crs="EPSG:3976", transform=Affine(40, 0, 1e6, 0, -40, 2e6), **profile) as dataset:
+        dataset.write(pixels.astype(np.float32), 1)
+        dataset.set_band_description(1, description)
+    return path
+
+
+def test_linear_and_decibel_sigma_nought_become_the_same_scene(tmp_path: Path) -> None:
+    linear = np.random.default_rng(0).gamma(10.7, 0.02 / 10.7, (150, 170))
+    linear[:9, :9] = np.nan
+    a = describe(write_sar(tmp_path / "a_20200101T000000.tif", linear)).entry
+    b = describe(write_sar(tmp_path / "b_20200101T000000.tif", 10 * np.log10(linear), "hv_db")).entry
+    one, two = calibrate(a, tmp_path / "one"), calibrate(b, tmp_path / "two")
+    np.testing.assert_allclose(one.read(["hv_db"]), two.read(["hv_db"]), atol=1e-4)
+    assert one.grid.transform == Affine(40, 0, 1e6, 0, -40, 2e6) and one.grid.crs == "EPSG:3976"
+    assert one.mask().sum() == 150 * 170 - 81
+    assert np.nanmean(10 ** (one.read(["hv_db"]) / 10)) == pytest.approx(0.02, rel=0.01)
+    assert "taken as linear, 0% of its values are negative" in " ".join(one.item.properties["icegraph:notes"])
+
+
+@pytest.mark.parametrize("name", ["S1B_EW_GRDM_1SDH_20200123T120618", "S1B_EW_GRDM_1SDH_20200125T114955"])
+def test_the_real_chips_are_placed_by_their_control_points(name: str, shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "sentinel1_ew_pair" / f"{name}.json"
+    scene = calibrate(describe(path).entry, tmp_path / "scene")
+    with rasterio.open(path.with_suffix(".tif")) as dataset:
+        points, crs = dataset.gcps
+        raw = dataset.read(1)
+    assert scene.grid.crs == "EPSG:3413" and scene.grid.pixel_m == 40
+    # Where the control point of a pixel lies on the map, the map shows that pixel's neighbourhood.
+    to_map = Transformer.from_crs(crs.to_wkt(), "EPSG:3413", always_xy=True)
+    linear = 10 ** (scene.read(["hv_db"])[0] / 10)
+    ratios = []
+    for point in points:
+        row, col = (int(np.floor(value[0])) for value in scene.grid.rowcol(*(np.array([v]) for v in to_map.transform(point.x, point.y))))
+        line, pixel = int(point.row), int(point.col)
+        if 40 < line < 960 and 40 < pixel < 960:
+            ratios.append(
+                linear[row - 20 : row + 20, col - 20 : col + 20].mean() / raw[line - 20 : line + 20, pixel - 20 : pixel + 20].mean()
+            )
+    assert len(ratios) > 60
+    assert np.median(ratios) == pytest.approx(1, abs=0.02) and np.std(ratios) < 0.06
+    assert "104 control points" in " ".join(scene.item.properties["icegraph:notes"])
+
+
+def test_the_real_pair_overlaps_and_agrees_where_it_does(shared_data: Path, tmp_path: Path) -> None:
+    """Two days apart, the same ice: over 4 km blocks the chips of both days correlate on the common grid."""
+    scenes = [calibrate(describe(path).entry, tmp_path / path.stem) for path in sorted((shared_data / "sentinel1_ew_pair").glob("*.json"))]
+    first, second = scenes
+    row, col = (round(float(value[0])) for value in first.grid.rowcol(*second.grid.xy(np.array([0.0]), np.array([0.0]))))
+    a = first.read(["hv_db"])[0]
+    b = np.full(a.shape, np.nan, np.float32)
+    other = second.read(["hv_db"])[0]
+    top, left = max(row, 0), max(col, 0)
+    part = other[top - row :, left - col :][: a.shape[0] - top, : a.shape[1] - left]
+    b[top : top + part.shape[0], left : left + part.shape[1]] = part
+    blocks = [
+        (a[r : r + 100, c : c + 100].mean(), b[r : r + 100, c : c + 100].mean())
+        for r in range(0, a.shape[0] - 100, 100)
+        for c in range(0, a.shape[1] - 100, 100)
+    ]
+    table = pd.DataFrame(blocks).dropna()
+    assert len(table) > 30
+    assert table.corr().iloc[0, 1] > 0.7

@@ -1,0 +1,124 @@
+"""Reading granules: what is described, dropped and refused."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from icegraph.errors import PassError
+from icegraph.fuse.amsr2 import describe_swath, read_swath
+from icegraph.tai93 import to_tai93
+
+TIME = datetime(2019, 7, 26, 17, 9, 0, tzinfo=UTC)
+SCANS, OVERLAP = 12, 2
+
+
+@pytest.fixture
+def granule(tmp_path: Path) -> Path:
+    """A tiny granule written here, field by field, from the format: lat 70 + 0.1 a scan, lon 10 + 0.01 a point, 200 K."""
+    path = tmp_path / "GW1AM2_201907261709_107A_L1SGRTBR_2220220.h5"
+    lat = np.broadcast_to(70 + 0.1 * np.arange(SCANS)[:, None], (SCANS, 486)).astype(np.float32)
+    lon = np.broadcast_to(10 + 0.01 * np.arange(486)[None, :], (SCANS, 486)).astype(np.float32)
+    low = ["res23,18.7GHz,H", "res23,18.7GHz,V", "res23,23.8GHz,V", "res36,36.5GHz,H", "res36,36.5GHz,V"]
+    high = [f"original,89GHz-{horn},{polarisation}" for horn in "AB" for polarisation in "HV"]
+    with h5py.File(path, "w") as file:
+        for name, width in [(name, 243) for name in low] + [(name, 486) for name in high]:
+            dataset = file.create_dataset(f"Brightness Temperature ({name})", data=np.full((SCANS, width), 20000, np.uint16))
+            dataset.attrs["SCALE FACTOR"] = np.array([0.01], np.float32)
+        for horn in "AB":
+            file[f"Latitude of Observation Point for 89{horn}"] = lat
+            file[f"Longitude of Observation Point for 89{horn}"] = lon
+        file["Scan Time"] = to_tai93(TIME) + 1.5 * (np.arange(SCANS) - (SCANS - 1) / 2)
+        for name, text in (("ProductName", "AMSR2-L1R"), ("PlatformShortName", "GCOM-W1"), ("OverlapScans", str(OVERLAP))):
+            file.attrs.create(name, [text], dtype=h5py.string_dtype())
+    return path
+
+
+def test_a_granule_is_described_without_its_overlap(granule: Path) -> None:
+    time, bounds, platform = describe_swath(granule)
+    assert abs((time - TIME).total_seconds()) < 1e-3
+    assert bounds == pytest.approx((10.0, 70.2, 14.85, 70.9), abs=1e-4)
+    assert platform == "GCOM-W1"
+
+
+def test_low_frequencies_lie_on_every_second_89_ghz_point(granule: Path) -> None:
+    swath = read_swath(granule)
+    assert swath.low.kelvin.shape == ((SCANS - 2 * OVERLAP) * 243, 5)
+    assert swath.high.kelvin.shape == (2 * (SCANS - 2 * OVERLAP) * 486, 2)
+    assert np.allclose(swath.low.lon[:3], [10.01, 10.03, 10.05], atol=1e-5)
+    assert np.allclose(swath.low.kelvin, 200.0, atol=1e-3)
+
+
+def test_missing_and_impossible_values_are_dropped(granule: Path) -> None:
+    with h5py.File(granule, "a") as file:
+        file["Brightness Temperature (res36,36.5GHz,H)"][5, :3] = [65535, 65534, 100]
+        file["Latitude of Observation Point for 89B"][6, 7] = -9999.0
+    swath = read_swath(granule)
+    assert len(swath.low.lon) == (SCANS - 2 * OVERLAP) * 243 - 3
+    assert len(swath.high.lon) == 2 * (SCANS - 2 * OVERLAP) * 486 - 1
+
+
+@pytest.mark.parametrize("name", ["Scan Time", "Latitude of Observation Point for 89A", "Brightness Temperature (original,89GHz-A,V)"])
+def test_a_missing_dataset_is_named(granule: Path, name: str) -> None:
+    with h5py.File(granule, "a") as file:
+        del file[name]
+    for use in (read_swath, describe_swath):
+        with pytest.raises(PassError) as caught:
+            use(granule)
+        assert granule.name in str(caught.value)
+        assert name in str(caught.value)
+
+
+def test_datasets_of_other_sizes_are_refused(granule: Path) -> None:
+    with h5py.File(granule, "a") as file:
+        del file["Brightness Temperature (res36,36.5GHz,V)"]
+        file["Brightness Temperature (res36,36.5GHz,V)"] = np.zeros((3, 243), np.uint16)
+    with pytest.raises(PassError, match="has 3 scans, at least 10 expected"):
+        read_swath(granule)
+
+
+def test_other_products_and_other_files_are_refused(granule: Path, tmp_path: Path) -> None:
+    with h5py.File(granule, "a") as file:
+        file.attrs["ProductName"] = ["AMSR2-L1B"]
+    with pytest.raises(PassError, match="AMSR2-L1B, not L1R"):
+        describe_swath(granule)
+    text = tmp_path / "GW1AM2_x.h5"
+    text.write_text("not found")
+    with pytest.raises(PassError, match="not readable as HDF5"):
+        describe_swath(text)
+    with pytest.raises(PassError, match="download it again"):
+        describe_swath(tmp_path / "absent.h5")
+
+
+def test_a_granule_of_overlap_alone_is_refused(granule: Path) -> None:
+    with h5py.File(granule, "a") as file:
+        file.attrs["OverlapScans"] = ["6"]
+    with pytest.raises(PassError, match="nothing is left"):
+        read_swath(granule)
+
+
+def test_datasets_that_are_no_granules_are_refused_before_they_are_read(granule: Path, tmp_path: Path) -> None:
+    name = "Brightness Temperature (res36,36.5GHz,V)"
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["x"] = np.zeros((SCANS, 243), np.uint16)
+    replacements = {
+        "no dataset": lambda file: file.__setitem__(name, h5py.ExternalLink("other.h5", "x")),
+        "which no granule has": lambda file: file.create_dataset(name, shape=(SCANS, 10**9), dtype=np.uint16, chunks=(1, 10**6)),
+        "of shape \\(\\)": lambda file: file.create_dataset(name, data=3),
+    }
+    for words, put in replacements.items():
+        with h5py.File(granule, "a") as file:
+            del file[name]
+            put(file)
+        with pytest.raises(PassError, match=words):
+            read_swath(granule)
+
+
+def test_scans_without_a_time_are_dropped(granule: Path) -> None:
+    with h5py.File(granule, "a") as file:
+        file["Scan Time"][4] = -9999.0
+    assert len(read_swath(granule).low.lon) == (SCANS - 2 * OVERLAP - 1) * 243
+    assert abs((describe_swath(granule)[0] - TIME).total_seconds()) < 1.5

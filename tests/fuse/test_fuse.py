@@ -1,0 +1,207 @@
+"""A scene given its AMSR2 bands: the values, the choice of swath, and what is said where there is none."""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from icegraph.fuse import BANDS, fuse
+from icegraph.fuse.amsr2 import describe_swath
+from icegraph.grid import Grid, Window
+from icegraph.scene import Scene, write_band, write_item
+from icegraph.simulate.amsr2 import smooth_truth, write_amsr2
+from icegraph.simulate.field import FLOE, LEVEL, MULTIYEAR, NO_ICE, WATER, Snapshot
+from icegraph.store import sha256
+
+TIME = datetime(2020, 3, 1, 12, 0, 0, tzinfo=UTC)
+GRID = Grid("EPSG:3413", Affine(200, 0, 400_000, 0, -200, -1_000_000), 400, 380)
+
+
+@dataclass
+class Entry:
+    """What fuse asks of a manifest's entry."""
+
+    href: Path
+    time: datetime
+    bounds: tuple[float, float, float, float]
+    kind: str = "amsr2"
+
+
+def even(surface: int, ice_type: int, time: datetime = TIME) -> Snapshot:
+    shape = GRID.shape
+    return Snapshot(
+        time=time,
+        grid=GRID,
+        identity=np.zeros(shape, np.uint32),
+        classes=np.full(shape, surface, np.uint8),
+        ice_type=np.full(shape, ice_type, np.uint8),
+        wind_m_s=np.full(shape, 5.0, np.float32),
+        cloud=np.zeros(shape, np.float32),
+        texture=np.zeros(shape, np.float32),
+    )
+
+
+def half_and_half() -> Snapshot:
+    """Multiyear ice in the west, first-year ice in the east."""
+    field = even(FLOE, LEVEL)
+    ice_type = field.ice_type.copy()
+    ice_type[:, : GRID.width // 2] = MULTIYEAR
+    return replace(field, ice_type=ice_type)
+
+
+def swath(snapshot: Snapshot, folder: Path, seed: int = 0) -> Entry:
+    path = write_amsr2(snapshot, folder, rng=np.random.default_rng(seed))
+    time, bounds, _ = describe_swath(path)
+    return Entry(path, time, bounds)
+
+
+@pytest.fixture(scope="module")
+def water_before(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """A swath over open water, five hours before the scene."""
+    return swath(even(WATER, NO_ICE, TIME - timedelta(hours=5)), tmp_path_factory.mktemp("water"))
+
+
+@pytest.fixture(scope="module")
+def ice_after(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """A swath over first-year ice, two hours after the scene."""
+    return swath(even(FLOE, LEVEL, TIME + timedelta(hours=2)), tmp_path_factory.mktemp("ice"))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = tmp_path_factory.mktemp("scene")
+    for name, dtype, value in (("hh_db", "float32", -15.0), ("valid", "uint8", 1)):
+        with write_band(folder / f"{name}.tif", GRID, dtype) as writer:
+            writer.write(Window(0, 0, *GRID.shape), np.full(GRID.shape, value, dtype))
+    return write_item(
+        folder,
+        pass_id="S1_TEST",
+        time=TIME,
+        sensor="sar",
+        grid=GRID,
+        rasters={"hh_db": "hh_db.tif", "valid": "valid.tif"},
+        properties={"platform": "sentinel-1b"},
+    )
+
+
+def test_bands_are_the_truth_smoothed_by_the_footprint(scene: Scene, tmp_path: Path) -> None:
+    field = half_and_half()
+    fused = fuse(scene, [swath(field, tmp_path)], tmp_path / "fused")
+    assert sorted(fused.bands) == sorted(["hh_db", *BANDS])
+    for band, frequency, polarisation, resolution in (
+        ("tb_18h_k", "18.7", "H", "res23"),
+        ("tb_18v_k", "18.7", "V", "res23"),
+        ("tb_36h_k", "36.5", "H", "res36"),
+        ("tb_36v_k", "36.5", "V", "res36"),
+        ("tb_89h_k", "89.0", "H", "original"),
+        ("tb_89v_k", "89.0", "V", "original"),
+    ):
+        seen = fused.read([band])[0]
+        truth = smooth_truth(field, frequency, polarisation, resolution)
+        assert np.isfinite(seen).all()
+        # The weights blur a little more than the footprint: the edge itself is allowed 15 % of the contrast.
+        away = np.abs(np.arange(GRID.width) - GRID.width / 2) * 0.2 > 20
+        assert np.abs(seen - truth)[:, away].mean() < 0.7
+        assert np.abs(seen - truth)[:, away].max() < 2.5
+        assert np.abs(seen - truth).max() < 0.15 * (truth.max() - truth.min()) + 2.5
+
+
+def test_a_smooth_field_comes_back_within_two_kelvin(scene: Scene, tmp_path: Path) -> None:
+    """Shares of ice and water that change over 80 km, far more than a footprint."""
+    field = even(FLOE, LEVEL)
+    x = np.linspace(0, 1, GRID.width)[None, :]
+    water = np.random.default_rng(5).random(GRID.shape) < 0.5 + 0.4 * np.sin(2 * np.pi * x)
+    field = replace(field, classes=np.where(water, WATER, FLOE).astype(np.uint8), ice_type=np.where(water, NO_ICE, LEVEL).astype(np.uint8))
+    fused = fuse(scene, [swath(field, tmp_path)], tmp_path / "fused")
+    seen, truth = fused.read(["tb_36v_k"])[0], smooth_truth(field, "36.5", "V", "res36")
+    assert truth.max() - truth.min() > 25
+    assert np.abs(seen - truth)[20:-20, 20:-20].max() < 2.5
+    assert np.abs(seen - truth).mean() < 1.0
+
+
+def test_concentration_is_none_over_water_and_full_over_ice(scene: Scene, tmp_path: Path, water_before: Entry, ice_after: Entry) -> None:
+    old_ice = swath(even(FLOE, MULTIYEAR), tmp_path)
+    for name, entry, low, high in (("water", water_before, 0, 2), ("young", ice_after, 97, 100), ("old", old_ice, 97, 100)):
+        percent = fuse(scene, [entry], tmp_path / name).read(["sic_percent"])[0]
+        assert low <= percent.min()
+        assert percent.max() <= high
+
+
+def test_the_nearest_swath_in_time_is_taken_and_named(scene: Scene, tmp_path: Path, water_before: Entry, ice_after: Entry) -> None:
+    sar = Entry(tmp_path / "other.SAFE", TIME, ice_after.bounds, kind="sentinel1")
+    fused = fuse(scene, [water_before, sar, ice_after], tmp_path / "fused")
+    said = fused.item.properties
+    assert said["icegraph:amsr2_swath"] == ice_after.href.name
+    assert said["icegraph:amsr2_sha256"] == sha256(ice_after.href)
+    assert said["icegraph:amsr2_age_s"] == pytest.approx(-7200, abs=60)
+    assert said["icegraph:parents"] == [
+        {"name": "S1_TEST", "sha256": sha256(scene.folder / "item.json")},
+        {"name": ice_after.href.name, "sha256": sha256(ice_after.href)},
+    ]
+    assert said["platform"] == "sentinel-1b"
+    assert fused.read(["tb_18v_k"]).mean() == pytest.approx(252, abs=0.5)
+
+
+def test_the_bands_that_the_scene_had_are_unchanged(scene: Scene, tmp_path: Path, ice_after: Entry) -> None:
+    fused = fuse(scene, [ice_after], tmp_path / "fused")
+    assert sha256(fused.path("hh_db")) == sha256(scene.path("hh_db"))
+    with rasterio.open(fused.path("sic_percent")) as dataset:
+        assert dataset.units == ("%",)
+        assert dataset.transform == GRID.transform
+    assert fused.statistics("tb_36v_k")["mean"] == pytest.approx(246, abs=0.5)
+
+
+def test_a_swath_too_far_in_time_is_left_out_with_the_reason(scene: Scene, tmp_path: Path, water_before: Entry) -> None:
+    fused = fuse(scene, [water_before], tmp_path / "fused", limit_h=4)
+    assert fused.bands == ["hh_db"]
+    assert "5.0 h away, the limit is 4 h" in fused.item.properties["icegraph:amsr2"]
+    assert set(BANDS) < set(fuse(scene, [water_before], tmp_path / "again", limit_h=6).bands)
+
+
+def test_without_any_swath_the_scene_goes_on(scene: Scene, tmp_path: Path) -> None:
+    fused = fuse(scene, [], tmp_path / "fused")
+    assert fused.bands == ["hh_db"]
+    assert fused.masks == ["valid"]
+    assert fused.item.properties["icegraph:amsr2"] == "none: no AMSR2 swath was given"
+    json.dumps(fused.item.to_dict())
+
+
+def test_a_swath_elsewhere_is_not_used(scene: Scene, tmp_path: Path, ice_after: Entry) -> None:
+    away = replace(ice_after, bounds=(-180.0, -80.0, 180.0, -60.0))
+    assert "none of 1 AMSR2 swaths lies over the scene" in fuse(scene, [away], tmp_path / "fused").item.properties["icegraph:amsr2"]
+
+
+def test_a_swath_whose_bounds_promise_too_much_is_noted_and_the_next_is_taken(scene: Scene, tmp_path: Path, ice_after: Entry) -> None:
+    elsewhere = replace(even(FLOE, LEVEL, TIME), grid=Grid("EPSG:3413", Affine(200, 0, -1_900_000, 0, -200, 900_000), *GRID.shape))
+    near = replace(swath(elsewhere, tmp_path), bounds=(-180.0, 50.0, 180.0, 90.0))
+    said = fuse(scene, [near, ice_after], tmp_path / "fused").item.properties
+    assert said["icegraph:amsr2_swath"] == ice_after.href.name
+    assert "covers 0 % of the scene" in said["icegraph:amsr2_notes"][0]
+
+
+def test_damaged_swaths_are_noted_and_the_next_is_taken(scene: Scene, tmp_path: Path, water_before: Entry, ice_after: Entry) -> None:
+    content = water_before.href.read_bytes()
+    damaged = [Entry(tmp_path / f"{name}.h5", TIME, ice_after.bounds) for name in ("cut", "missing", "text")]
+    damaged[0].href.write_bytes(content[: len(content) // 2])
+    damaged[1].href.write_bytes(content)
+    with h5py.File(damaged[1].href, "a") as file:
+        del file["Brightness Temperature (res36,36.5GHz,V)"]
+    damaged[2].href.write_bytes(b"<html>login first</html>")
+    said = fuse(scene, [ice_after, *damaged], tmp_path / "fused").item.properties
+    assert said["icegraph:amsr2_swath"] == ice_after.href.name
+    notes = said["icegraph:amsr2_notes"]
+    assert [note.split(":")[0] for note in notes] == ["cut.h5", "missing.h5", "text.h5"]
+    assert "no dataset “Brightness Temperature (res36,36.5GHz,V)”" in notes[1]
+    alone = fuse(scene, damaged[:1], tmp_path / "alone").item.properties["icegraph:amsr2"]
+    assert alone.startswith("none: no usable AMSR2 swath; cut.h5: not readable as HDF5")
+
+
+def test_the_same_inputs_give_the_same_bytes(scene: Scene, tmp_path: Path, ice_after: Entry) -> None:
+    one, two = (fuse(scene, [ice_after], tmp_path / name).folder for name in ("one", "two"))
+    assert sha256(one) == sha256(two)

@@ -1,0 +1,265 @@
+"""Ingest: what is listed, what is refused, and with which words."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+from icegraph.errors import InputError
+from icegraph.ingest import Manifest, ingest
+from icegraph.store import sha256
+
+Write = Callable[..., Path]
+
+
+def refusal(manifest: Manifest) -> str:
+    """The one refusal."""
+    assert len(manifest.refused) == 1, manifest.refused
+    return manifest.refused[0].reason
+
+
+def test_folder_and_zip_of_a_product_are_the_same_pass(safe: Path, zipped: Path, tmp_path: Path) -> None:
+    (folder,) = ingest([safe], tmp_path / "a").passes
+    (archive,) = ingest([zipped], tmp_path / "b").passes
+    assert folder.model_dump(exclude={"href", "files"}) == archive.model_dump(exclude={"href", "files"})
+    assert folder.id == safe.stem
+    assert (folder.kind, folder.platform, folder.bands) == ("sentinel1", "Sentinel-1B", ["hh_db", "hv_db", "incidence_deg"])
+    assert folder.time == datetime(2021, 5, 1, 10, 30, tzinfo=UTC)
+    assert {file.path.name: file.sha256 for file in folder.files}["manifest.safe"] == sha256(safe / "manifest.safe")
+
+
+def test_one_bad_pass_does_not_stop_the_others_and_the_manifest_tells(safe: Path, write_rgb: Write, tmp_path: Path) -> None:
+    good = write_rgb("good-20200101T100000.tif")
+    bad = write_rgb("bad-20200102T100000.tif")
+    bad.write_bytes(bad.read_bytes()[:5000])
+    manifest = ingest([tmp_path / "in"], tmp_path / "out")
+    assert [entry.href for entry in manifest.passes] == [good, safe]
+    assert refusal(manifest).startswith(f"{bad}: is cut off")
+    assert Manifest.read(tmp_path / "out" / "manifest.json") == manifest
+    assert {row["success"] for row in manifest.expectations} == {True}
+
+
+@pytest.mark.parametrize("kind", ["noise", "calibration"])
+def test_a_product_without_noise_or_calibration_is_refused(safe: Path, tmp_path: Path, kind: str) -> None:
+    lost = next(safe.glob(f"annotation/calibration/{kind}-*-hv-*.xml"))
+    lost.unlink()
+    assert refusal(ingest([safe], tmp_path / "out")) == (f"{safe}: {lost.relative_to(safe)} is missing; download the product again, whole.")
+
+
+def test_a_product_without_one_whole_polarisation_goes_on_without_it(safe: Path, tmp_path: Path) -> None:
+    for file in safe.rglob("*-hv-*"):
+        file.unlink()
+    (entry,) = ingest([safe], tmp_path / "out").passes
+    assert entry.bands == ["hh_db", "incidence_deg"]
+    assert entry.notes == ["HV is listed in manifest.safe, but none of its files is here: it is left out"]
+
+
+def test_damaged_products_are_refused_by_name(safe: Path, tmp_path: Path) -> None:
+    tiff = next(safe.glob("measurement/*-hh-*"))
+    whole = tiff.read_bytes()
+    tiff.write_bytes(whole[:-1000])
+    assert f"{tiff}: is cut off: " in refusal(ingest([safe], tmp_path / "out"))
+    tiff.write_bytes(whole)
+    annotation = next(safe.glob("annotation/*-hh-*.xml"))
+    text = annotation.read_text()
+    annotation.write_text('<!DOCTYPE product [<!ENTITY a "1">]>' + text.partition("?>")[2])
+    assert f"{annotation}: holds a DTD or entities" in refusal(ingest([safe], tmp_path / "out"))
+    (safe / "manifest.safe").unlink()
+    assert "has no manifest.safe" in refusal(ingest([safe], tmp_path / "out"))
+
+
+def test_an_empty_measurement_is_refused_by_its_pixels(safe: Path, tmp_path: Path) -> None:
+    tiff = next(safe.glob("measurement/*-hv-*"))
+    with rasterio.open(tiff, "r+") as dataset:
+        dataset.write(np.zeros((1, dataset.height, dataset.width), np.uint16))
+    manifest = ingest([safe], tmp_path / "out")
+    assert refusal(manifest).startswith(f"{safe}: band hv holds 100.0% NaN or no data (at most 99 % may)")
+    failed = [row for row in manifest.expectations if not row["success"]]
+    assert [row["failed"] for row in failed] == [[safe.stem]] * len(failed)
+    assert not manifest.passes
+
+
+def test_passes_out_of_order_are_sorted_and_the_manifest_says_so(write_rgb: Write, tmp_path: Path) -> None:
+    late, early = write_rgb("b-20200301T000000.tif"), write_rgb("a-20200201T000000.tif")
+    manifest = ingest([late, early], tmp_path / "out")
+    assert [entry.href for entry in manifest.passes] == [early, late]
+    assert manifest.notes == ["the passes were not given in the order of their times; they are listed in it"]
+    assert not ingest([early, late], tmp_path / "out").notes
+
+
+def test_a_pass_given_twice_is_kept_once(write_rgb: Write, tmp_path: Path) -> None:
+    first = write_rgb("a-20200201T000000.tif")
+    assert len(ingest([first, first], tmp_path / "out").passes) == 1
+    copy = first.with_name("b-20200201T000000.tif")
+    shutil.copy(first, copy)
+    assert refusal(ingest([first, copy], tmp_path / "out")) == f"{copy}: has the same content as {first}; keep one of them."
+    same = tmp_path / "other" / first.name
+    same.parent.mkdir()
+    shutil.move(write_rgb("c-20200301T000000.tif"), same)
+    reason = refusal(ingest([first, same], tmp_path / "out"))
+    assert reason == f"{same}: has the same id 'a-20200201T000000' as {first}; keep one of them."
+
+
+def test_nothing_to_ingest_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "readme.txt").write_text("no pass")
+    with pytest.raises(InputError, match="empty: holds no pass; name SAFE"):
+        ingest([tmp_path / "empty"], tmp_path / "out")
+    assert "does not exist" in refusal(ingest([tmp_path / "nowhere.tif"], tmp_path / "out"))
+
+
+def test_an_item_and_its_raster_are_one_pass(write_rgb: Write, write_item: Write, tmp_path: Path) -> None:
+    raster = write_rgb("scene.tif")
+    item = write_item("named", "./scene.tif")
+    for given in ([raster], [item], [tmp_path / "in"], [raster, item]):
+        (entry,) = ingest(given, tmp_path / "out").passes
+        assert (entry.id, entry.href, entry.platform) == ("named", item, "aqua")
+        assert {file.path for file in entry.files} == {item, raster}
+
+
+@pytest.mark.parametrize(
+    ("href", "problem"),
+    [
+        ("https://example.org/a.tif", "which is not a file beside the item"),
+        ("file:///etc/a.tif", "which is not a file beside the item"),
+        ("../../secret.tif", "outside the item's folder"),
+        ("/etc/a.tif", "outside the item's folder"),
+        ("./gone.tif", "which is not there"),
+    ],
+)
+def test_assets_that_lie_elsewhere_are_refused(write_item: Write, tmp_path: Path, href: str, problem: str) -> None:
+    item = write_item("named", href)
+    reason = refusal(ingest([item], tmp_path / "out"))
+    assert reason.startswith(f"{item}: its asset 'truecolor'")
+    assert href in reason and problem in reason
+
+
+def test_items_with_hostile_ids_or_no_time_are_refused(write_rgb: Write, write_item: Write, tmp_path: Path) -> None:
+    write_rgb("scene.tif")
+    item = write_item("named", "./scene.tif", id="../../etc")
+    assert "has the id '../../etc', which cannot name a folder" in refusal(ingest([item], tmp_path / "out"))
+    item = write_item("named", "./scene.tif", properties={"datetime": None})
+    assert "has no readable datetime" in refusal(ingest([item], tmp_path / "out"))
+
+
+def wrong_type(write: Write) -> Path:
+    return write("a-20200101T000000.tif", np.ones((1, 64, 64), np.uint16) * 7)
+
+
+def all_nan(write: Write) -> Path:
+    return write("S1B_EW_20200101T000000_hv.tif", np.full((1, 64, 64), np.nan, np.float32))
+
+
+def constant(write: Write) -> Path:
+    return write("a-20200101T000000.tif", np.full((3, 64, 64), 90, np.uint8))
+
+
+def absurd(write: Write) -> Path:
+    return write("S1B_EW_20200101T000000_hv.tif", np.random.default_rng(0).uniform(1e4, 1e6, (1, 64, 64)).astype(np.float32))
+
+
+def nowhere(write: Write) -> Path:
+    return write("a-20200101T000000.tif", crs=None)
+
+
+def in_degrees(write: Write) -> Path:
+    transform = rasterio.transform.from_origin(-60, 70, 0.01, 0.01)
+    return write("a-20200101T000000.tif", crs="EPSG:4326", transform=transform)
+
+
+def no_time(write: Write) -> Path:
+    return write("a.tif")
+
+
+def in_the_future(write: Write) -> Path:
+    return write("a-20990101T000000.tif")
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (wrong_type, "has 1 band of uint16 without names, which is no kind of pass known here"),
+        (all_nan, "band sigma0_hv holds 100.0% NaN or no data"),
+        (constant, "band red is constant: 1 different values, 90 to 90"),
+        (absurd, "band sigma0_hv has 100.0% of its values outside what its unit allows"),
+        (nowhere, "says nowhere where it lies"),
+        (in_degrees, "is on a grid of degrees"),
+        (no_time, "tells no time in its tags or its name"),
+        (in_the_future, "has a time before October 1978 or in the future"),
+    ],
+)
+def test_rasters_that_are_no_pass_are_refused(
+    make: Callable[[Write], Path], problem: str, write_rgb: Write, tmp_path: Path, recwarn: Any
+) -> None:
+    path = make(write_rgb)
+    reason = refusal(ingest([path], tmp_path / "out"))
+    assert reason.startswith(f"{path}: {problem}"), reason
+    assert reason.endswith(".")
+
+
+def test_a_picture_without_an_item_is_guessed_and_each_guess_is_told(write_rgb: Write, tmp_path: Path) -> None:
+    path = write_rgb("baffin_aqua_20060704.truecolor.tif", np.random.default_rng(2).integers(60, 250, (4, 64, 64)).astype(np.uint8))
+    (entry,) = ingest([path], tmp_path / "out").passes
+    assert (entry.kind, entry.bands, entry.platform) == ("optical", ["red", "green", "blue"], "Aqua")
+    west, _, east, _ = entry.bounds
+    local = entry.time.hour + entry.time.minute / 60 + (west + east) / 2 / 15
+    assert local == pytest.approx(13.5, abs=0.02)  # Aqua's nominal crossing
+    told = " ".join(entry.notes)
+    assert "bands: red, green, blue guessed" in told and "nominal crossing of 13.5 h" in told
+    false = write_rgb("baffin_aqua_20060704.falsecolor.tif")
+    assert ingest([false], tmp_path / "out").passes[0].bands == ["swir22", "nir", "red"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "expected"),
+    [
+        ("a.tif", {"time_coverage_start": "2020-01-23T12:06:18.368255"}, datetime(2020, 1, 23, 12, 6, 18, 368255, tzinfo=UTC)),
+        ("x_20200123T120618_y.tif", {}, datetime(2020, 1, 23, 12, 6, 18, tzinfo=UTC)),
+        ("x_20060513.tif", {}, datetime(2006, 5, 13, 12, tzinfo=UTC)),
+        ("x_2006-05-13.tif", {}, datetime(2006, 5, 13, 12, tzinfo=UTC)),
+        ("a.tif", {"TIFFTAG_DATETIME": "2006:05:13 10:11:12"}, datetime(2006, 5, 13, 10, 11, 12, tzinfo=UTC)),
+    ],
+)
+def test_times_are_found_in_tags_and_names(name: str, tags: dict[str, str], expected: datetime, write_rgb: Write, tmp_path: Path) -> None:
+    (entry,) = ingest([write_rgb(name, tags=tags)], tmp_path / "out").passes
+    assert entry.time == expected
+    assert any(note.startswith("time: ") for note in entry.notes)
+
+
+def test_a_radar_chip_without_an_item_is_recognised(shared_data: Path, tmp_path: Path) -> None:
+    chip = tmp_path / "S1B_EW_GRDM_1SDH_20200123T120618.tif"
+    shutil.copy(shared_data / "sentinel1_ew_pair" / chip.name, chip)
+    (entry,) = ingest([chip], tmp_path / "out").passes
+    assert (entry.kind, entry.platform, entry.bands) == ("sar-geotiff", "Sentinel-1B", ["hv_db"])
+    assert entry.time == datetime(2020, 1, 23, 12, 6, 18, 368255, tzinfo=UTC)
+    assert entry.bounds == pytest.approx((-34.40152, 83.47409, -29.86801, 83.9647), abs=2e-5)  # the bbox of its STAC item
+    assert any("guessed from its median" in note for note in entry.notes)
+
+
+def test_the_real_passes_are_listed_once_each(shared_data: Path, tmp_path: Path) -> None:
+    manifest = ingest([shared_data / "modis_floes", shared_data / "sentinel1_ew_pair"], tmp_path / "out")
+    assert not manifest.refused
+    assert sorted(entry.kind for entry in manifest.passes) == ["optical"] * 8 + ["sar-geotiff"] * 2
+    for entry in manifest.passes:
+        bbox = json.loads(entry.href.read_text())["bbox"]
+        assert entry.bounds == pytest.approx(bbox, abs=0.01)
+
+
+def test_a_real_product_with_empty_pixels_is_refused_after_its_headers_are_read(shared_data: Path, tmp_path: Path) -> None:
+    (safe,) = (shared_data / "sentinel1_safe").glob("*.SAFE")
+    assert "band vv holds 100.0% NaN or no data" in refusal(ingest([safe], tmp_path / "out"))
+
+
+def test_a_hostile_zip_is_refused_and_the_rest_goes_on(zipped: Path, safe: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(zipped, "a") as archive:
+        archive.writestr("../evil", "x")
+    manifest = ingest([zipped, safe], tmp_path / "out")
+    assert [entry.href for entry in manifest.passes] == [safe]
+    assert refusal(manifest).startswith(f"{zipped}: member '../evil' has a path that leads out of the product")

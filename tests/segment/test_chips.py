@@ -1,0 +1,70 @@
+"""Training examples."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt
+
+from icegraph.errors import InputError
+from icegraph.grid import Window
+from icegraph.scene import write_band
+from icegraph.segment.chips import NOT_FLOE, UNKNOWN, boundary_distance, crop_at_random, cut_chips
+
+from .conftest import Discs, write_scene
+
+
+def test_distance_is_to_the_floes_own_boundary() -> None:
+    labels = np.zeros((30, 40), np.uint32)
+    labels[5:25, 5:20], labels[5:25, 20:35] = 1, 2
+    found = boundary_distance(labels, 100)
+    for floe in (1, 2):
+        oracle = distance_transform_edt(labels == floe)
+        here = labels == floe
+        np.testing.assert_allclose(found[here], oracle[here], atol=0.5)
+    assert not found[labels == 0].any()
+    assert boundary_distance(labels, 4).max() == 4
+
+
+def test_chips_know_what_is_unknown(discs: list[Discs]) -> None:
+    chips = cut_chips([discs[0].scene], {"pass-1": discs[0].labels}, ("red", "nir"), 256, 10, np.random.default_rng(0))
+    assert len(chips) == 1
+    classes = chips[0].classes
+    assert (classes[:10, :10] == UNKNOWN).all()
+    assert set(np.unique(classes)) == {2, NOT_FLOE, UNKNOWN}
+    assert not chips[0].labels[classes != 2].any()
+
+
+def test_classes_beside_the_labels_are_used(tmp_path) -> None:
+    from .conftest import disc_field, write_truth
+
+    bands, labels = disc_field((64, 64), 3)
+    scene = write_scene(tmp_path / "p", bands, np.ones((64, 64), bool))
+    write_truth(tmp_path / "p.labels.tif", labels)
+    kinds = np.where(labels > 0, 2, 0).astype(np.uint8)
+    kinds[:, 40:][kinds[:, 40:] == 0] = 1
+    with write_band(tmp_path / "p.classes.tif", scene.grid, "uint8") as band:
+        band.write(Window(0, 0, 64, 64), kinds)
+    chip = cut_chips([scene.folder], {"p": tmp_path / "p.labels.tif"}, ("red",), 64, 10, np.random.default_rng(0))[0]
+    known = chip.classes != UNKNOWN
+    np.testing.assert_array_equal(chip.classes[known], kinds[known])
+
+
+def test_augmented_crops_keep_pixels_and_truth_together(discs: list[Discs]) -> None:
+    rng = np.random.default_rng(5)
+    chip = cut_chips([discs[0].scene], {"pass-1": discs[0].labels}, ("red", "nir"), 256, 10, rng)[0]
+    shares = []
+    for _ in range(30):
+        crop = crop_at_random(chip, 96, 20, 8.0, rng)
+        assert crop.inputs.shape == (5, 96, 96)
+        assert np.isfinite(crop.inputs).all()
+        assert not (crop.distance[crop.classes == NOT_FLOE] > 0).any()
+        floe, water = crop.classes == 2, crop.classes == NOT_FLOE
+        bands = [band for band in crop.inputs[:2] if band.any()]
+        if floe.any() and water.any():
+            shares.append(np.mean([band[floe].mean() > band[water].mean() + 0.5 for band in bands]))
+    assert np.mean(shares) > 0.97
+
+
+def test_a_scene_without_valid_pixels_is_refused(tmp_path) -> None:
+    scene = write_scene(tmp_path / "p", {"red": np.zeros((64, 64), np.float32)}, np.zeros((64, 64), bool))
+    with pytest.raises(InputError, match="no valid pixels"):
+        cut_chips([scene.folder], {}, ("red",), 64, 10, np.random.default_rng(0))

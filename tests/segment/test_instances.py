@@ -1,0 +1,151 @@
+"""From maps to floes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, label
+from skimage.segmentation import watershed
+
+from icegraph.grid import Window, tiles
+from icegraph.segment.instances import fill_holes, find_floes
+from icegraph.segment.model import FloeRule
+from icegraph.segment.tune import outline
+
+RULE = FloeRule(probability=0.5, marker_px=2.0, min_area_px=20)
+Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class InMemory:
+    """A raster that remembers the largest window it was asked for."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.pixels = np.zeros(shape, np.uint32)
+
+    def write(self, window: Window, pixels: NDArray[np.uint32]) -> None:
+        self.pixels[window.slices] = pixels
+
+    def read(self, window: Window) -> NDArray[np.uint32]:
+        return self.pixels[window.slices]
+
+
+def floes_by_windows(maps: Maps, size: int, rule: FloeRule = RULE) -> NDArray[np.uint32]:
+    """Outline floes in windows of `size`; the maps are never read beyond a window and its halo."""
+    shape = maps[0].shape
+    asked = []
+
+    def read(window: Window) -> Maps:
+        asked.append(window)
+        return maps[0][window.slices], maps[1][window.slices]
+
+    floes = find_floes(read, shape, rule, InMemory(shape), InMemory(shape), size)
+    assert max(max(window.shape) for window in asked) <= size + 2 * 160
+    out = np.zeros(shape, np.uint32)
+    for window in tiles(shape, size):
+        out[window.slices] = floes.read(window)
+    return out
+
+
+def random_ice(seed: int, shape: tuple[int, int] = (150, 170)) -> Maps:
+    """Polygons of a Voronoi diagram, cracked apart, some missing."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, 1, (60, 2)) * shape
+    rows, cols = np.mgrid[: shape[0], : shape[1]]
+    reach = np.sqrt((rows[..., None] - points[:, 0]) ** 2 + (cols[..., None] - points[:, 1]) ** 2)
+    near = np.sort(reach, axis=-1)
+    inside = (near[..., 1] - near[..., 0] > 1.5) & (rng.random(60)[reach.argmin(-1)] < 0.8)
+    distance = np.minimum(distance_transform_edt(inside), 8) + rng.normal(0, 0.1, shape)
+    return np.where(inside, 0.9, 0.1).astype(np.float32), distance.astype(np.float32)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10_000), size=st.integers(17, 120))
+def test_floes_do_not_depend_on_the_windows(seed: int, size: int) -> None:
+    maps = random_ice(seed)
+    np.testing.assert_array_equal(floes_by_windows(maps, size), floes_by_windows(maps, 1024))
+
+
+@pytest.mark.parametrize("seam", [30, 50, 64, 75, 90])
+def test_a_floe_on_a_seam_is_one_floe(seam: int) -> None:
+    rows, cols = np.ogrid[:160, :160]
+    inside = (rows - 75) ** 2 + (cols - 80) ** 2 < 50**2
+    distance = np.minimum(distance_transform_edt(inside), 8).astype(np.float32)
+    floes = floes_by_windows((inside.astype(np.float32), distance), seam)
+    assert floes.max() == 1
+    np.testing.assert_array_equal(floes > 0, inside)
+
+
+def test_floes_agree_with_a_watershed_of_the_whole_scene() -> None:
+    probability, distance = random_ice(7)
+    inside = probability > RULE.probability
+    markers, _ = label(inside & (distance > RULE.marker_px))
+    whole = watershed(-distance, markers, mask=inside)
+    mine = floes_by_windows((probability, distance), 64)
+    for floe in np.unique(whole[whole > 0]):
+        region = whole == floe
+        if region.sum() < 40:
+            continue
+        best = np.bincount(mine[region]).argmax()
+        iou = (region & (mine == best)).sum() / (region | (mine == best)).sum()
+        assert best > 0
+        assert iou > 0.97
+
+
+def test_touching_discs_with_a_crack_in_the_distance_become_two() -> None:
+    rows, cols = np.ogrid[:40, :80]
+    left, right = (rows - 20) ** 2 + (cols - 25) ** 2 < 15**2, (rows - 20) ** 2 + (cols - 54) ** 2 < 15.5**2
+    floes = np.where(left, 1, 0) + np.where(right & ~left, 2, 0)
+    # The classes see one piece of ice; only the distance, to each disc's own boundary, sees the crack.
+    distance = np.maximum(distance_transform_edt(floes == 1), distance_transform_edt(floes == 2)).astype(np.float32)
+    found = outline((floes > 0).astype(np.float32), np.minimum(distance, 8), RULE)
+    assert found.max() == 2
+    assert label(found > 0)[1] == 1
+    for disc in (floes == 1, floes == 2):
+        number = found[disc].max()
+        assert (disc & (found == number)).sum() / (disc | (found == number)).sum() > 0.98
+
+
+def test_a_floe_too_small_for_a_deep_marker_is_found() -> None:
+    inside = np.zeros((20, 20), bool)
+    inside[8:13, 8:13] = True
+    distance = np.minimum(distance_transform_edt(inside), 8).astype(np.float32) * 0.6
+    found = outline(inside.astype(np.float32), distance, RULE)
+    np.testing.assert_array_equal(found > 0, inside)
+
+
+def test_small_pieces_are_dropped_and_ids_are_dense() -> None:
+    inside = np.zeros((40, 60), bool)
+    inside[2:12, 2:12] = inside[2:12, 40:52] = inside[25:37, 20:40] = True
+    inside[30:34, 50:54] = True
+    distance = distance_transform_edt(inside).astype(np.float32)
+    found = outline(inside.astype(np.float32), distance, RULE)
+    assert np.unique(found).tolist() == [0, 1, 2, 3]
+    assert not found[30:34, 50:54].any()
+    first = [np.flatnonzero(found == number)[0] for number in (1, 2, 3)]
+    assert first == sorted(first)
+
+
+def test_invalid_pixels_are_never_floe() -> None:
+    inside = np.ones((60, 60), bool)
+    probability, distance = inside.astype(np.float32), np.full(inside.shape, 8, np.float32)
+    probability[20:23, 20:23] = distance[20:23, 20:23] = np.nan
+    found = outline(probability, distance, RULE)
+    assert found.max() == 1
+    np.testing.assert_array_equal(found == 0, np.isnan(probability))
+
+
+def test_a_melt_pond_is_part_of_its_floe_and_a_floe_in_a_floe_is_not() -> None:
+    ids = np.zeros((40, 40), np.uint32)
+    ids[5:35, 5:35] = 3
+    ids[10:13, 10:13] = 0
+    ids[20:28, 20:28] = 0
+    ids[22:26, 22:26] = 7
+    filled = fill_holes(ids, np.zeros(ids.shape, bool), 60)
+    assert (filled[10:13, 10:13] == 3).all()
+    assert (filled[20:28, 20:22] == 0).all()
+
+
+def test_a_scene_without_ice_has_no_floes() -> None:
+    nothing = np.zeros((30, 40), np.float32)
+    assert outline(nothing, nothing, RULE).max() == 0

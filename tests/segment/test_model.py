@@ -1,0 +1,104 @@
+"""The network and its folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from icegraph.errors import ModelError
+from icegraph.segment.model import Segmenter, SegmenterConfig, load_segmenter
+
+CONFIG = SegmenterConfig(sensor="optical", bands=("red", "nir"))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(CONFIG.model_dump_json())
+    save_file(Segmenter(CONFIG).state_dict(), folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 32)])
+def test_outputs_have_the_size_of_the_input(height: int, width: int) -> None:
+    model = Segmenter(CONFIG).eval()
+    logits, distance = model(torch.randn(2, 5, height, width))
+    assert logits.shape == (2, 3, height, width)
+    assert distance.shape == (2, height, width)
+    assert (distance >= 0).all()
+    assert model.reconstruct(torch.randn(1, 5, height, width)).shape == (1, 4, height, width)
+
+
+def test_the_network_is_small() -> None:
+    model = Segmenter(SegmenterConfig(sensor="sar", bands=tuple(f"band_{number}" for number in range(10))))
+    assert sum(p.numel() for p in model.parameters()) < 2_000_000
+    assert sum(p.numel() * p.element_size() for p in model.state_dict().values()) < 10e6
+
+
+def test_save_and_load_gives_the_same_answer(saved: Path) -> None:
+    inputs = torch.randn(1, 5, 64, 64)
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        before, after = Segmenter(CONFIG).eval()(inputs), load_segmenter(saved)(inputs)
+    assert torch.equal(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_segmenter(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"kind": "matcher"}, "kind"),
+        ({"version": 2}, "version"),
+        ({"hidden": [16, 32, 64]}, "hidden"),
+        ({"hidden": [16, 32, 64, 10**9]}, "1..1024"),
+        ({"bands": []}, "bands"),
+        ({"surprise": 1}, "surprise"),
+        ({"rule": {"probability": 2}}, "probability"),
+        ({"depths": [1, 1, 1, 9]}, "tensors"),
+        ({"bands": ["red"]}, "tensors"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(saved: Path, change: dict[str, object], what: str) -> None:
+    config = json.loads((saved / "config.json").read_text()) | change
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=what):
+        load_segmenter(saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x80\x04K\x01.", b"[1, 2]", b"\xff\xfe"])
+def test_a_config_that_is_not_json_is_refused(saved: Path, content: bytes) -> None:
+    (saved / "config.json").write_bytes(content)
+    with pytest.raises(ModelError):
+        load_segmenter(saved)
+
+
+@pytest.mark.parametrize("cut", [0, 7, 1000, -1])
+def test_truncated_weights_are_refused(saved: Path, cut: int) -> None:
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:cut])
+    with pytest.raises(ModelError, match="weights"):
+        load_segmenter(saved)
+
+
+def test_pickled_weights_are_refused(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    torch.save(Segmenter(CONFIG).state_dict(), saved / "model.safetensors")
+    with pytest.raises(ModelError, match="weights"):
+        load_segmenter(saved)
+
+
+def test_weights_that_are_not_finite_are_refused(saved: Path) -> None:
+    state = Segmenter(CONFIG).state_dict()
+    state["outputs.bias"][0] = float("nan")
+    save_file(state, saved / "model.safetensors")
+    with pytest.raises(ModelError, match="finite"):
+        load_segmenter(saved)

@@ -1,0 +1,190 @@
+"""Training, and what a trained model does with scenes."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from icegraph.errors import InputError, ModelError
+from icegraph.grid import Window
+from icegraph.scene import Scene
+from icegraph.segment import fit_segmenter, load_segmenter, model_for, predict_window, segment, segment_all
+from icegraph.segment.chips import cut_chips
+from icegraph.segment.tune import count_matches
+
+from .conftest import Discs, disc_field, make_discs, write_scene
+
+BUDGET = {"pretrain_steps": 50, "steps": 90, "crop": 96, "batch": 2, "tile_px": 96, "halo_px": 16, "local_px": 10}
+
+
+def fit(discs: list[Discs], out: Path, **changes: object) -> Path:
+    truth = {disc.scene.name: disc.labels for disc in discs}
+    fit_segmenter([disc.scene for disc in discs], truth, out, sensor="optical", **(BUDGET | changes))  # type: ignore[arg-type]
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(discs: list[Discs], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(discs, tmp_path_factory.mktemp("models") / "discs")
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> Discs:
+    return make_discs(tmp_path_factory.mktemp("unseen") / "pass-9", (200, 230), 9)
+
+
+def labels_of(folder: Path) -> np.ndarray:
+    with rasterio.open(folder / "labels.tif") as dataset:
+        return dataset.read(1)
+
+
+def test_training_lowers_both_losses(model: Path) -> None:
+    epochs = json.loads((model / "history.json").read_text())["epochs"]
+    for phase in ("pretrain", "train"):
+        losses = [epoch["loss"] for epoch in epochs if epoch["phase"] == phase]
+        assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_model_folder_is_whole(model: Path) -> None:
+    assert sorted(path.name for path in model.iterdir()) == ["README.md", "config.json", "history.json", "model.safetensors"]
+    assert (model / "model.safetensors").stat().st_size < 10e6
+    assert set(load_segmenter(model).config.bands) == {"red", "nir"}
+    history = json.loads((model / "history.json").read_text())
+    assert set(history["parents"]) == {"pass-1", "pass-2"}
+
+
+def test_floes_of_an_unseen_field_are_found(model: Path, unseen: Discs, tmp_path: Path) -> None:
+    segment(Scene.open(unseen.scene), model, tmp_path / "out")
+    chip = cut_chips([unseen.scene], {"pass-9": unseen.labels}, ("red",), 400, 1, np.random.default_rng(0))[0]
+    found, known, ious = count_matches(labels_of(tmp_path / "out"), chip, 40)
+    assert 2 * len(ious) / (found + known) > 0.8
+
+
+def test_the_segment_folder_holds_what_it_should(model: Path, unseen: Discs, tmp_path: Path) -> None:
+    scene = Scene.open(unseen.scene)
+    segment(scene, model, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.tif", "floe_probability.tif", "item.json", "labels.tif"]
+    labels = labels_of(tmp_path / "out")
+    assert labels.dtype == np.uint32
+    assert np.unique(labels).tolist() == list(range(labels.max() + 1))
+    with rasterio.open(tmp_path / "out" / "classes.tif") as classes, rasterio.open(tmp_path / "out" / "floe_probability.tif") as chance:
+        assert classes.shape == chance.shape == scene.grid.shape
+        assert classes.transform == scene.grid.transform
+        assert (classes.read(1)[labels > 0] == 2).all()
+        assert chance.read(1)[labels > 0].mean() > 0.7
+    names = [parent["name"] for parent in json.loads((tmp_path / "out" / "item.json").read_text())["properties"]["icegraph:parents"]]
+    assert names == ["scene pass-9", "segmenter config", "segmenter weights"]
+
+
+def test_the_same_input_gives_the_same_bytes(model: Path, unseen: Discs, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        segment(Scene.open(unseen.scene), model, tmp_path / name)
+    for file in ("labels.tif", "classes.tif", "floe_probability.tif"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
+
+
+def test_a_tile_predicted_alone_is_the_tile_of_the_scene(model: Path, unseen: Discs, tmp_path: Path) -> None:
+    scene = Scene.open(unseen.scene)
+    segment(scene, model, tmp_path / "out")
+    window = Window(96, 96, 96, 96)
+    probabilities, _ = predict_window(load_segmenter(model), scene, window)
+    with rasterio.open(tmp_path / "out" / "floe_probability.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(1, window=window.rasterio()), probabilities[2])
+
+
+def test_no_read_is_larger_than_the_padded_tile(model: Path, unseen: Discs, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, segmenter, asked = Scene.open(unseen.scene), load_segmenter(model), []
+    read = Scene.read
+
+    def watched(self: Scene, bands: list[str], window: Window | None = None) -> np.ndarray:
+        assert window is not None
+        asked.append(max(window.shape))
+        return read(self, bands, window)
+
+    monkeypatch.setattr(Scene, "read", watched)
+    config = segmenter.config
+    predict_window(segmenter, scene, Window(96, 96, 96, 96))
+    assert max(asked) <= config.tile_px + 2 * (config.halo_px + config.local_px)
+
+
+def test_memory_follows_the_window_not_the_scene(model: Path, tmp_path: Path) -> None:
+    peaks = []
+    for size in (1100, 2200):
+        calm = np.zeros((size, size), np.float32)
+        calm[::7, ::5] = 1
+        valid = np.zeros((size, size), bool)
+        valid[:150, :150] = True
+        scene = write_scene(tmp_path / f"size-{size}", {"red": calm}, valid)
+        del calm, valid
+        tracemalloc.start()
+        segment(scene, model, tmp_path / f"out-{size}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.25 * peaks[0]
+
+
+def test_invalid_pixels_are_never_floe(model: Path, tmp_path: Path) -> None:
+    bands, _ = disc_field((128, 128), 4)
+    valid = np.ones((128, 128), bool)
+    valid[:, 50:70] = False
+    segment(write_scene(tmp_path / "p", bands, valid), model, tmp_path / "out")
+    assert labels_of(tmp_path / "out")[valid].max() > 0
+    assert not labels_of(tmp_path / "out")[~valid].any()
+    with rasterio.open(tmp_path / "out" / "classes.tif") as classes, rasterio.open(tmp_path / "out" / "floe_probability.tif") as chance:
+        assert (classes.read(1)[~valid] == 255).all()
+        assert np.isnan(chance.read(1)[~valid]).all()
+
+
+def test_a_scene_that_lacks_a_band_is_segmented(model: Path, tmp_path: Path) -> None:
+    bands, labels = disc_field((128, 128), 6, ignore=False)
+    segment(write_scene(tmp_path / "p", {"red": bands["red"]}, np.ones((128, 128), bool)), model, tmp_path / "out")
+    found = labels_of(tmp_path / "out") > 0
+    assert ((labels > 0) & found).sum() / ((labels > 0) | found).sum() > 0.6
+
+
+def test_a_scene_without_a_common_band_is_refused(model: Path, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "p", {"thermal": np.ones((32, 32), np.float32)}, np.ones((32, 32), bool))
+    with pytest.raises(ModelError, match="no band in common"):
+        segment(scene, model, tmp_path / "out")
+    with pytest.raises(ModelError, match="thermal"):
+        model_for(scene, [model])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scene_of_another_sensor_is_refused(model: Path, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "p", {"red": np.ones((32, 32), np.float32)}, np.ones((32, 32), bool), sensor="sar")
+    with pytest.raises(ModelError, match="sar"):
+        segment(scene, model, tmp_path / "out")
+
+
+def test_several_scenes_get_a_folder_each(model: Path, discs: list[Discs], unseen: Discs, tmp_path: Path) -> None:
+    told: list[float] = []
+    places = {disc.scene.name: disc.scene for disc in [discs[0], unseen]}
+    segment_all(places, [model], tmp_path / "all", progress=lambda _text, share: told.append(share))
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["pass-1", "pass-9"]
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1.0)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another(discs: list[Discs], tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        models = [fit(discs[:1], tmp_path / name, pretrain_steps=2, steps=3, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))]
+    finally:
+        torch.set_num_threads(threads)
+    one, same, other = ((model / "model.safetensors").read_bytes() for model in models)
+    assert one == same
+    assert one != other
+
+
+def test_training_without_truth_is_refused(discs: list[Discs], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no scene has known floes"):
+        fit_segmenter([discs[0].scene], {}, tmp_path / "m", sensor="optical")
+    with pytest.raises(InputError, match="crop 100"):
+        fit(discs, tmp_path / "m", crop=100)
+    assert not (tmp_path / "m").exists()

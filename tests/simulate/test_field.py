@@ -1,0 +1,137 @@
+"""The field's floes: their sizes, their motion, their ends."""
+
+import numpy as np
+import pytest
+import shapely
+from scipy.optimize import minimize_scalar
+
+from icegraph.errors import InputError
+from icegraph.simulate.field import Field, Settings
+
+DAY_S = 86400.0
+
+
+def make(seed: int, **changes: object) -> Field:
+    settings = {"size_km": 64.0, "pixel_m": 250.0, "span_s": 2 * DAY_S, "land": False} | changes
+    return Field(Settings(seed, **settings))
+
+
+def power_law_fit(sizes: np.ndarray, smallest: float, largest: float) -> float:
+    """Maximum likelihood exponent of a power law cut at both ends."""
+
+    def minus_log_likelihood(a: float) -> float:
+        return -float(np.sum(np.log(a) - (a + 1) * np.log(sizes) - np.log(smallest**-a - largest**-a)))
+
+    return float(minimize_scalar(minus_log_likelihood, bounds=(0.2, 5), method="bounded").x)
+
+
+@pytest.mark.parametrize("exponent", [1.3, 2.0])
+def test_floe_sizes_follow_the_power_law_asked_for(exponent: float) -> None:
+    sizes, largest = [], 0.3 * 128 / 0.25
+    for seed in range(3):
+        field = make(seed, size_km=128.0, exponent=exponent, largest=0.3, cover=0.3)
+        sizes += [np.sqrt(shapely.Polygon(floe.body).area * 4 / np.pi) / 250 for floe in field.floes if floe.diameter_m > 0]
+    found = np.array(sizes)
+    found = found[(found > 9) & (found < largest)]
+    assert len(found) > 300
+    assert power_law_fit(found, 9, largest) == pytest.approx(exponent, abs=0.25)
+
+
+@pytest.mark.parametrize("regime", ["pack", "marginal"])
+def test_no_two_floes_overlap_in_any_pass(regime: str) -> None:
+    field = make(7, regime=regime, breaking=0.2)
+    for _ in range(3):
+        shapes = [shapely.Polygon(outline) for outline in field.outlines()]
+        assert all(shape.is_valid for shape in shapes)
+        first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+        common = [shapes[a].intersection(shapes[b]).area for a, b in zip(first, second, strict=True) if a < b]
+        assert sum(common) < 1e-4 * sum(shape.area for shape in shapes)
+        field.step(DAY_S)
+
+
+def test_floes_keep_identity_shape_and_brightness_unless_they_break() -> None:
+    field = make(8, regime="pack", breaking=0.2, size_km=100.0)
+    before = {floe.identity: floe for floe in field.floes}
+    field.step(DAY_S)
+    after = {floe.identity: floe for floe in field.floes}
+    kept = before.keys() & after.keys()
+    broken = {floe.parent for floe in after.values() if floe.identity not in before}
+    assert len(broken) > 3
+    assert not broken & after.keys()
+    assert len(kept) + len(broken) > 0.97 * len(before)
+    assert all(after[k].outline is before[k].outline and after[k].shade == before[k].shade for k in kept)
+    for parent in broken:
+        pieces = sum(floe.area_m2 for floe in after.values() if floe.parent == parent)
+        assert 0.5 * before[parent].area_m2 < pieces < before[parent].area_m2
+
+
+def test_velocity_carries_each_floe_to_where_it_is_next() -> None:
+    field = make(9, breaking=0.0)
+    before = {floe.identity: position for floe, position in zip(field.floes, field.position, strict=True)}
+    velocity = field.step(DAY_S)
+    for floe, position in zip(field.floes, field.position, strict=True):
+        assert np.allclose(before[floe.identity] + velocity[floe.identity] * DAY_S, position, atol=1e-6)
+
+
+def test_the_drift_has_the_rotation_and_shear_asked_for() -> None:
+    field = make(
+        10, regime="marginal", rotation_per_day=0.08, shear_per_day=0.03, wander_px=0.5, drift_m_s=0.05, cover=0.25, spin_per_day=0.05
+    )
+    before = {floe.identity: (position, angle) for floe, position, angle in zip(field.floes, field.position, field.angle, strict=True)}
+    start = np.array([before[floe.identity][0] for floe in field.floes])
+    velocity = field.step(DAY_S)
+    u = np.array([velocity[identity] for identity in before]) * DAY_S
+    fit, *_ = np.linalg.lstsq(np.column_stack([np.ones(len(start)), start]), u, rcond=None)
+    gradient = fit[1:].T
+    assert (gradient[1, 0] - gradient[0, 1]) / 2 == pytest.approx(0.08, abs=0.012)
+    assert gradient[1, 0] + gradient[0, 1] == pytest.approx(0.03, abs=0.02)
+    turned = [angle - before[floe.identity][1] for floe, angle in zip(field.floes, field.angle, strict=True) if floe.identity in before]
+    assert np.mean(turned) == pytest.approx(0.08, abs=0.02)
+    assert 0.01 < np.std(turned) < 0.06
+    assert np.linalg.norm(fit[0]) / DAY_S == pytest.approx(0.05, abs=0.015)
+
+
+def test_floes_enter_and_leave_the_view() -> None:
+    field = make(11, regime="pack", drift_m_s=0.06)
+    half = 32e3
+    seen = []
+    for _ in range(3):
+        seen.append({f.identity for f, p in zip(field.floes, field.position, strict=True) if np.abs(p).max() < half})
+        field.step(DAY_S)
+    assert seen[0] - seen[2]
+    assert seen[2] - seen[0]
+    assert len(seen[2]) > 0.75 * len(seen[0])
+
+
+def test_floes_keep_off_the_land() -> None:
+    field = make(12, land=True, regime="pack")
+    assert field.coast is not None
+    for _ in range(3):
+        assert (field.coast.inland_m(field.position) < 0).all()
+        corners = np.vstack(list(field.outlines()))
+        assert (field.coast.inland_m(corners) < 2 * 250).mean() > 0.985
+        field.step(DAY_S)
+
+
+def test_the_seed_decides_everything() -> None:
+    one, same, other = make(13), make(13), make(14)
+    for field in (one, same):
+        field.step(DAY_S)
+    assert np.array_equal(one.position, same.position)
+    assert np.array_equal(one.fragments.place, same.fragments.place)
+    assert np.linalg.norm(one.centre_m - other.centre_m) > 10e3
+
+
+def test_regimes_differ_in_cover() -> None:
+    cover = {}
+    for regime in ("pack", "marginal"):
+        field = make(15, regime=regime)
+        cover[regime] = sum(f.area_m2 for f, p in zip(field.floes, field.position, strict=True) if np.abs(p).max() < 32e3) / 64e3**2
+    assert cover["pack"] > 0.35
+    assert cover["marginal"] < 0.75 * cover["pack"]
+
+
+@pytest.mark.parametrize("changes", [{"size_km": 1.0}, {"size_km": 1e5}, {"regime": "soup"}])
+def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        make(1, **changes)

@@ -1,0 +1,106 @@
+"""Whole simulations: files, truth against itself, and the same bytes again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+
+from icegraph.errors import InputError
+from icegraph.simulate import simulate
+from icegraph.store import sha256
+
+UNKNOWN = np.iinfo(np.uint32).max
+
+
+@pytest.fixture(scope="module")
+def optical(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "field"
+    simulate(out, seed=21, size_km=64, passes=3, views=("optical",), ice={"regime": "pack", "breaking": 0.1, "land": False})
+    return out
+
+
+def labels_of(out: Path, pass_id: str) -> np.ndarray:
+    with rasterio.open(out / "truth" / f"{pass_id}.labels.tif") as dataset:
+        return np.asarray(dataset.read(1))
+
+
+def test_every_pass_has_its_files_and_platforms_take_turns(optical: Path) -> None:
+    items = [json.loads(path.read_text()) for path in sorted((optical / "passes").glob("*.json"))]
+    assert [item["properties"]["platform"] for item in items] == ["terra", "aqua", "terra"]
+    for item in items:
+        assert all((optical / "passes" / asset["href"]).exists() for asset in item["assets"].values())
+        with rasterio.open(optical / "truth" / f"{item['id']}.labels.tif") as labels:
+            assert list(labels.transform)[:6] == item["properties"]["proj:transform"]
+            assert labels.dtypes == ("uint32",)
+        with rasterio.open(optical / "truth" / f"{item['id']}.classes.tif") as classes:
+            assert set(np.unique(classes.read(1)).tolist()) <= {0, 1, 2, 255}
+            assert (classes.read(1) == 2).sum() == (lambda a: ((a > 0) & (a < UNKNOWN)).sum())(labels_of(optical, item["id"]))
+    assert json.loads((optical / "simulation.json").read_text())["seed"] == 21
+
+
+def test_rows_agree_with_the_labels(optical: Path) -> None:
+    table = pq.read_table(optical / "truth" / "floes.parquet").to_pandas()
+    for pass_id, rows in table.groupby("pass_id"):
+        labels = labels_of(optical, pass_id)
+        assert set(rows.identity[~rows.hidden]) == set(np.unique(labels).tolist()) - {0, UNKNOWN}
+        assert (np.bincount(labels[labels < UNKNOWN])[rows.identity[~rows.hidden]] >= 40).all()
+        inside = rows[~rows.hidden & ~rows.identity.isin(np.unique(np.r_[labels[0], labels[-1], labels[:, 0], labels[:, -1]]))]
+        pixels = np.array([(labels == identity).sum() for identity in inside.identity]) * 250.0**2
+        assert np.median(np.abs(pixels / inside.area_m2 - 1)) < 0.06
+
+
+def test_velocity_agrees_with_the_displacement_of_label_centroids(optical: Path) -> None:
+    table = pq.read_table(optical / "truth" / "floes.parquet").to_pandas()
+    first, second = (rows.set_index("identity") for _, rows in list(table.groupby("time"))[:2])
+    seconds = (second.time.iloc[0] - first.time.iloc[0]).total_seconds()
+    error, moved = [], []
+    for identity in first.index.intersection(second.index):
+        centroids = []
+        for rows in (first, second):
+            labels = labels_of(optical, rows.pass_id.iloc[0])
+            row, col = np.nonzero(labels == identity)
+            at_edge = len(row) == 0 or row.min() == 0 or col.min() == 0 or max(row.max(), col.max()) == labels.shape[0] - 1
+            centroids.append(None if at_edge else np.array([col.mean(), -row.mean()]) * 250)
+        if centroids[0] is not None and centroids[1] is not None:
+            moved.append(centroids[1] - centroids[0])
+            error.append(moved[-1] - seconds * first.loc[identity, ["u", "v"]].to_numpy(float))
+    assert len(error) > 30
+    assert np.linalg.norm(moved, axis=1).mean() > 500
+    assert np.percentile(np.linalg.norm(error, axis=1), 90) < 125  # half a pixel
+
+
+def test_breaking_names_the_parent(optical: Path) -> None:
+    table = pq.read_table(optical / "truth" / "floes.parquet").to_pandas()
+    children = table[table.parent > 0]
+    assert len(children) > 0
+    born = children.groupby("identity").time.min()
+    parents = children.groupby("identity").parent.first()
+    last_of_parent = table.groupby("identity").time.max().reindex(parents.to_numpy())
+    alive = last_of_parent.notna().to_numpy()
+    assert alive.any()
+    assert (last_of_parent.to_numpy()[alive] < born.to_numpy()[alive]).all()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        simulate(tmp_path / name, seed=seed, size_km=12, passes=2)
+    first, again, other = (digests(tmp_path / name) for name in "abc")
+    assert first == again
+    assert any(".SAFE/" in name for name in first)
+    assert any(name.endswith(".h5") for name in first)
+    assert not set(first) & {name for name in other if name.startswith("passes/")}
+    assert not set(first.values()) & {digest for name, digest in other.items() if name.endswith((".labels.tif", ".truecolor.tif", ".h5"))}
+
+
+@pytest.mark.parametrize("wrong", [{"passes": 0}, {"views": ("radio",)}, {"interval_h": 0}, {"ice": {"colour": 1}}])
+def test_impossible_requests_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        simulate(tmp_path / "x", **({"seed": 1, "size_km": 20, "passes": 1} | wrong))
+    assert not (tmp_path / "x").exists()

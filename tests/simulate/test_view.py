@@ -1,0 +1,93 @@
+"""The drawing of the field on a view's grid."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from icegraph.grid import NORTH, Grid
+from icegraph.simulate import view
+from icegraph.simulate.field import BRASH, FLOE, LAND, NO_ICE, WATER, Field, Settings, Snapshot
+
+TIME = datetime(2021, 5, 1, tzinfo=UTC)
+
+
+def make(seed: int, **changes: object) -> Field:
+    return Field(Settings(seed, **({"size_km": 40.0, "pixel_m": 250.0, "land": False, "regime": "pack"} | changes)))
+
+
+def take(field: Field, index: int = 0) -> Snapshot:
+    return view.take(field, TIME, 250.0, index=index, cloudy=False)
+
+
+def test_grids_lie_on_multiples_of_the_pixel_and_cover_the_field() -> None:
+    field = make(1)
+    for pixel in (250.0, 40.0):
+        grid = view.take(field, TIME, pixel, index=0, cloudy=False).grid
+        left, bottom, right, top = grid.bounds
+        assert [edge % pixel for edge in (left, top)] == [0, 0]
+        assert grid == Grid.covering(NORTH, np.array([left + 1, right - 1]), np.array([bottom + 1, top - 1]), pixel)
+        assert np.allclose([(left + right) / 2, (top + bottom) / 2], field.centre_m, atol=pixel)
+        assert right - left == 40e3
+
+
+def test_drawn_floes_have_the_area_and_centroid_of_their_outlines() -> None:
+    field = make(2)
+    seen = take(field)
+    row, col = seen.grid.rowcol(*(field.position + field.centre_m).T)
+    offset = []
+    for floe, r, c in zip(field.floes, row, col, strict=True):
+        rows, cols = np.nonzero(seen.identity == floe.identity)
+        reach = floe.diameter_m / 250
+        if len(rows) < 60 or not (reach < r < 160 - reach and reach < c < 160 - reach):
+            continue
+        assert len(rows) == pytest.approx(floe.area_m2 / 250**2, rel=0.06)
+        assert np.hypot(rows.mean() - r, cols.mean() - c) < 0.2
+        offset.append((rows.mean() - r, cols.mean() - c))
+    assert len(offset) > 15
+    assert np.abs(np.mean(offset, axis=0)).max() < 0.03
+
+
+def test_each_floe_is_in_one_piece_and_its_neighbours_are_apart() -> None:
+    seen = take(make(3))
+    pieces = [ndimage.label(seen.identity == k, np.ones((3, 3)))[1] for k in np.unique(seen.identity) if k]
+    assert np.mean(np.array(pieces) == 1) > 0.97
+    beside = (seen.identity[:, 1:] != seen.identity[:, :-1]) & (seen.identity[:, 1:] > 0) & (seen.identity[:, :-1] > 0)
+    assert beside.sum() < 0.03 * (seen.identity > 0).sum()
+
+
+def test_classes_agree_with_identities_types_and_ice() -> None:
+    seen = take(make(4, regime="mixed", land=True))
+    assert ((seen.identity > 0) == (seen.classes == FLOE)).all()
+    assert set(np.unique(seen.classes).tolist()) == {WATER, BRASH, FLOE, LAND}
+    bare = (seen.classes == WATER) | (seen.classes == LAND)
+    assert ((seen.ice_type == NO_ICE) == bare).all()
+    assert seen.ice_fraction is not None
+    assert seen.ice_fraction[seen.classes == FLOE].mean() > 0.95
+    assert seen.ice_fraction[seen.classes == WATER].mean() < 0.3
+
+
+def test_texture_moves_with_the_floe_and_has_unit_variance() -> None:
+    field = make(5, spin_per_day=0.0, rotation_per_day=0.0, shear_per_day=0.0)
+    first = take(field)
+    way = np.array([1000.0, -500.0])
+    field.position = field.position + way
+    field.fragments.place = field.fragments.place + way
+    second = take(field)
+    largest = np.bincount(first.identity.ravel())[1:].argmax() + 1
+    moved = np.roll(first.texture, (2, 4), (0, 1))
+    both = (np.roll(first.identity, (2, 4), (0, 1)) == largest) & (second.identity == largest)
+    assert both.sum() > 100
+    assert np.abs(moved - second.texture)[both].max() < 1e-3
+    assert abs(float(first.texture.mean())) < 0.2
+    assert 0.7 < float(first.texture.std()) < 1.3
+
+
+def test_weather_differs_from_pass_to_pass_and_clouds_lie_between_0_and_1() -> None:
+    field = make(6)
+    clouds = [view.take(field, TIME, 250.0, index=i, cloudy=True).cloud for i in range(8)]
+    assert all(cloud.min() >= 0 and cloud.max() <= 1 for cloud in clouds)
+    assert any(cloud.max() > 0.8 for cloud in clouds)
+    assert any(cloud.max() < 0.4 for cloud in clouds)
+    assert not np.array_equal(take(field, 0).wind_m_s, take(field, 1).wind_m_s)

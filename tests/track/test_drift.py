@@ -1,0 +1,159 @@
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+from ice_fields import START, field, seen
+from pyproj import CRS
+
+from icegraph.graph import build_graph, read_graph
+from icegraph.track.drift import centroid_sigma_m, drift_vectors, write_drift
+from icegraph.track.link import Link
+
+SECONDS = 6 * 3600.0
+
+
+def graph_of(tmp_path, tables):
+    build_graph(tables, tmp_path / "graph")
+    return read_graph(tmp_path / "graph")
+
+
+def whole(graph, first=0, second=1, confidence=1.0):
+    return [Link(first, k, second, k, confidence) for k in range(len(graph.passes[first].nodes))]
+
+
+def test_shift_and_solid_rotation_come_back_exactly(tmp_path):
+    turn = 0.02
+    spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    table = field(50, np.random.default_rng(0))
+    graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy @ spin.T + np.array([2000.0, -800.0]))])
+    vectors = drift_vectors(graph, whole(graph))
+    xy = table[["x", "y"]].to_numpy()
+    np.testing.assert_allclose(vectors.velocity, (xy @ (spin - np.eye(2)).T + [2000.0, -800.0]) / SECONDS, atol=1e-12)
+    # A linear field is no scatter, so sigma is that of the centroids, and every vector is trusted.
+    np.testing.assert_allclose(vectors.sigma, vectors.place_sigma)
+    assert vectors.sigma.max() < 0.01
+    np.testing.assert_allclose(vectors.confidence, 1)
+
+
+def test_an_outlier_loses_confidence_and_its_neighbours_do_not(tmp_path):
+    table = field(60, np.random.default_rng(0))
+    wrong = 17
+
+    def move(xy):
+        xy = xy + np.random.default_rng(1).normal(0, 60, xy.shape) + 1500.0
+        xy[wrong] += 9000.0
+        return xy
+
+    graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=move)])
+    confidence = drift_vectors(graph, whole(graph)).confidence
+    assert confidence[wrong] < 0.05
+    assert np.delete(confidence, wrong).min() > 0.5
+
+
+def test_sigma_shows_the_scatter_of_the_neighbours(tmp_path):
+    table = field(150, np.random.default_rng(0))
+    noise = np.random.default_rng(1).normal(0, 800.0, (150, 2))
+    graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy + noise)])
+    assert np.median(drift_vectors(graph, whole(graph)).sigma) == pytest.approx(800 / SECONDS, rel=0.4)
+
+
+def test_centroid_sigma_covers_what_redrawn_outlines_do():
+    rng = np.random.default_rng(0)
+    row, col = np.mgrid[:40, :40] - 19.5
+    for radius in (5, 12):
+        places = []
+        for _ in range(300):
+            shift = rng.uniform(-0.5, 0.5, 2)
+            away = np.hypot(row - shift[0], col - shift[1])
+            mask = away + rng.normal(0, 0.5, away.shape) < radius
+            places.append(np.array([row[mask].mean(), col[mask].mean()]) - shift)
+        spread = 100 * np.std(places)
+        assert (
+            0.3 * centroid_sigma_m(np.array([np.pi * (radius * 100) ** 2]), 100.0)[0]
+            < spread
+            < centroid_sigma_m(np.array([np.pi * (radius * 100) ** 2]), 100.0)[0]
+        )
+
+
+def test_passes_at_one_time_give_no_velocity(tmp_path):
+    table = field(20, np.random.default_rng(0))
+    graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 0)])
+    vectors = drift_vectors(graph, whole(graph))
+    assert np.isnan(vectors.velocity).all()
+    write_drift(graph, vectors, tmp_path / "drift.nc")
+    assert xr.open_dataset(tmp_path / "drift.nc").sizes["time"] == 0
+
+
+def test_field_of_a_uniform_drift_is_uniform_and_nan_where_no_floe_is(tmp_path):
+    table = field(40, np.random.default_rng(0), side_m=40_000.0)
+    graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy + np.array([1000.0, 500.0]))])
+    write_drift(graph, drift_vectors(graph, whole(graph)), tmp_path / "drift.nc")
+    drift = xr.open_dataset(tmp_path / "drift.nc")
+    u, v = drift["sea_ice_x_velocity"].values[0], drift["sea_ice_y_velocity"].values[0]
+    seen_cells = np.isfinite(u)
+    np.testing.assert_allclose(u[seen_cells], 1000 / SECONDS, rtol=1e-5)
+    np.testing.assert_allclose(v[seen_cells], 500 / SECONDS, rtol=1e-5)
+    assert np.array_equal(seen_cells, drift["number_of_vectors"].values[0] > 0)
+    x, y = np.meshgrid(drift["x"], drift["y"])
+    middle = table[["x", "y"]].to_numpy() + [500.0, 250.0]
+    away = np.min(np.hypot(x[..., None] - middle[:, 0], y[..., None] - middle[:, 1]), axis=2)
+    assert np.array_equal(seen_cells, away <= 2 * drift.attrs["cell_size_m"])
+    assert not seen_cells.all()
+
+
+def test_cut_floes_are_marked_and_left_out_of_the_field(tmp_path):
+    table = field(30, np.random.default_rng(0))
+    table["touches_edge"] = table["x"] > 0
+    graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy + np.where(xy[:, :1] > 0, 5000.0, 300.0))])
+    vectors = drift_vectors(graph, whole(graph))
+    assert np.array_equal(vectors.cut, table["touches_edge"].to_numpy())
+    assert vectors.confidence[vectors.cut].max() <= 0.5
+    write_drift(graph, vectors, tmp_path / "drift.nc")
+    field_u = xr.open_dataset(tmp_path / "drift.nc")["sea_ice_x_velocity"].values
+    np.testing.assert_allclose(field_u[np.isfinite(field_u)], 300 / SECONDS, rtol=1e-5)
+
+
+def test_a_vector_over_a_gap_counts_in_each_interval_it_spans(tmp_path):
+    table = field(30, np.random.default_rng(0))
+    graph = graph_of(tmp_path, [seen(table, name, 6 * k, move=lambda xy, k=k: xy + 400.0 * k) for k, name in enumerate("abc")])
+    write_drift(graph, drift_vectors(graph, whole(graph, 0, 2)), tmp_path / "drift.nc")
+    drift = xr.open_dataset(tmp_path / "drift.nc")
+    assert drift.sizes["time"] == 2
+    np.testing.assert_array_equal(drift["number_of_vectors"][0], drift["number_of_vectors"][1])
+    assert drift["number_of_vectors"].max() > 0
+
+
+def test_file_says_what_cf_asks(tmp_path):
+    table = field(30, np.random.default_rng(0))
+    graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy + 300.0)])
+    vectors = drift_vectors(graph, whole(graph))
+    write_drift(graph, vectors, tmp_path / "drift.nc")
+    with netCDF4.Dataset(tmp_path / "drift.nc") as raw:
+        assert raw.Conventions == "CF-1.8"
+        for axis in "xy":
+            variable = raw[f"sea_ice_{axis}_velocity"]
+            assert (variable.standard_name, variable.units, variable.grid_mapping) == (f"sea_ice_{axis}_velocity", "m s-1", "crs")
+            assert raw[axis].standard_name == f"projection_{axis}_coordinate"
+            assert variable.coordinates.split() in (["lat", "lon"], ["lon", "lat"])
+        assert raw["crs"].grid_mapping_name == "polar_stereographic"
+        assert CRS.from_cf(raw["crs"].__dict__) == CRS("EPSG:3413")
+        assert raw["time"].bounds == "time_bnds"
+        np.testing.assert_allclose(raw["time_bnds"][0] - START.timestamp(), [0, SECONDS])
+        assert len({float(step) for step in np.diff(raw["x"])}) == 1
+    drift = xr.open_dataset(tmp_path / "drift.nc")
+    assert drift["time"].values[0] == np.datetime64("2021-05-01T15:00")
+    first = (tmp_path / "drift.nc").read_bytes()
+    write_drift(graph, vectors, tmp_path / "drift.nc")
+    assert (tmp_path / "drift.nc").read_bytes() == first
+
+
+def test_seas_far_apart_share_a_grid_without_the_ocean_between(tmp_path):
+    table = field(20, np.random.default_rng(0))
+    tables = [seen(table, name, 6 * k) for k, name in enumerate("ab")]
+    far = [seen(table, name, 6 * k, move=lambda xy: xy + 2e6) for k, name in enumerate("cd")]
+    for one in far:
+        one.attrs["icegraph"]["bounds"] = [2e6 + bound for bound in one.attrs["icegraph"]["bounds"]]
+    graph = graph_of(tmp_path, [*tables, *far])
+    links = [Link(pair.first, k, pair.second, k, 1.0) for pair in graph.pairs for k in range(20)]
+    write_drift(graph, drift_vectors(graph, links), tmp_path / "drift.nc")
+    assert xr.open_dataset(tmp_path / "drift.nc").sizes["x"] < 100
