@@ -63,7 +63,7 @@ def run(
     with _Follower() as follower:
 
         def pipeline(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
-            return run_local(name, arguments, root, log, follower.task)
+            return dict(run_local(name, arguments, root, log, follower.task))
 
         if passes:
             place = track_passes(_existing(passes), out, model, truth, pipeline)
@@ -183,7 +183,7 @@ def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
 def _print_headline(path: Path) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for card in json.loads(path.read_text())["headline"]:
-        table.add_row(card["title"], f"[bold]{card['value']}[/bold]", f"[dim]{card['meaning']}[/dim]")
+        table.add_row(card["name"], f"[bold]{card['value']}[/bold]", f"[dim]{card['meaning']}[/dim]")
     console.print(table)
 
 

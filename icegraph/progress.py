@@ -7,7 +7,7 @@ Progress = Callable[[str, float], None]
 _MARK = "icegraph-progress"
 
 
-def silent(text: str, share: float) -> None:  # noqa: ARG001 - a Progress
+def silent(text: str, share: float) -> None:
     """Tell nobody."""
 
 

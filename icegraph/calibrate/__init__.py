@@ -12,6 +12,7 @@ from rasterio.errors import RasterioIOError
 
 from icegraph.errors import PassError
 from icegraph.grid import FloatArray, Grid, polar_crs
+from icegraph.ingest.geotiff import FALSE_BANDS, companions
 from icegraph.ingest.manifest import Pass
 from icegraph.ingest.stac import Item, read_item
 from icegraph.ingest.stac import polarisation as radar_band
@@ -85,7 +86,10 @@ def _optical(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str])
 
     item = _item(entry)
     if item is None:
-        pictures, land = [Picture(entry.href, tuple(entry.bands))], None
+        known = {file.path for file in entry.files}
+        false, land = (path if path in known else None for path in companions(entry.href))
+        own = tuple(entry.bands[:3]) if false else tuple(entry.bands)
+        pictures = [Picture(entry.href, own)] + ([Picture(false, FALSE_BANDS)] if false else [])
     else:
         pictures = [Picture(asset.path, asset.bands) for asset in item.assets if asset.bands]
         land = next((asset.path for asset in item.assets if asset.land), None)

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
 from scipy.ndimage import map_coordinates
 
-from icegraph.errors import PassError
+from icegraph.errors import InputError, PassError
 from icegraph.grid import Grid, Window
+from icegraph.ingest.tiff import PIXEL_LIMIT, SIDE_LIMIT
 
 LATTICE = 32  # output pixels between the points that are inverted
 RESIDUAL_MOST = 1.0  # pixels, root mean square, of tie points about their fit
+FOLD_MOST = 4.0  # largest over smallest area of a pixel on the map; in real images 1.1
 _STEPS = 12
 _CLOSE = 1e-4  # pixels
 
@@ -154,7 +156,9 @@ def fit_forward(
         order = np.lexsort((pixel, line))
         grid = (len(lines), len(pixels))
         if np.array_equal(pixel[order].reshape(grid), np.tile(pixels, (len(lines), 1))):
-            return SplineForward(shape, lines, pixels, x[order].reshape(grid), y[order].reshape(grid)), 0.0
+            spline = SplineForward(shape, lines, pixels, x[order].reshape(grid), y[order].reshape(grid))
+            _check_not_folded(spline, subject)
+            return spline, 0.0
     forward = PolynomialForward.fit(shape, line, pixel, x, y)
     fit_x, fit_y = forward.xy(line, pixel)
     a, b, c, d = forward.jacobian(np.array(shape[0] / 2), np.array(shape[1] / 2))
@@ -162,16 +166,34 @@ def fit_forward(
     residual = float(np.sqrt(np.mean((fit_x - x) ** 2 + (fit_y - y) ** 2))) / max(side, 1e-9)
     if not residual <= RESIDUAL_MOST:
         raise PassError(subject, f"its control points differ from a smooth fit by {residual:.1f} pixels", "georeference it again")
+    _check_not_folded(forward, subject)
     return forward, residual
 
 
+def _check_not_folded(forward: Forward, subject: str) -> None:
+    """One wild tie point would fold the image and ask for an output without end."""
+    height, width = forward.shape
+    line, pixel = np.meshgrid(np.linspace(0, height - 1, 41), np.linspace(0, width - 1, 41))
+    a, b, c, d = forward.jacobian(line, pixel)
+    area = a * d - b * c
+    if not (np.all(area > 0) or np.all(area < 0)) or np.abs(area).max() > FOLD_MOST * np.abs(area).min():
+        raise PassError(subject, "its control points fold or tear the image", "georeference it again, or download it again")
+
+
 def output_grid(forward: Forward, crs: str, pixel_m: float) -> Grid:
-    """The grid of `crs` and `pixel_m` that covers the image's outline."""
+    """The grid of `crs` and `pixel_m` that covers the image's outline.
+
+    Raises:
+        InputError: It would have more pixels than `icegraph.ingest.tiff` allows a raster.
+    """
     height, width = forward.shape
     down, across = np.linspace(-0.5, height - 0.5, 101), np.linspace(-0.5, width - 0.5, 101)
     line = np.concatenate([down, down, 0 * across - 0.5, 0 * across + height - 0.5])
     pixel = np.concatenate([0 * down - 0.5, 0 * down + width - 0.5, across, across])
-    return Grid.covering(crs, *forward.xy(line, pixel), pixel_m)
+    grid = Grid.covering(crs, *forward.xy(line, pixel), pixel_m)
+    if max(grid.shape) > SIDE_LIMIT or grid.height * grid.width > PIXEL_LIMIT:
+        raise InputError(f"pixels of {pixel_m:g} m", f"they make a scene of {grid.height} × {grid.width}", "ask for larger ones")
+    return grid
 
 
 @dataclass(frozen=True)

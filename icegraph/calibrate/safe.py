@@ -26,6 +26,7 @@ LOOKS = {("EW", "GRDM"): 10.7, ("IW", "GRDH"): 4.4}  # equivalent numbers of loo
 LOOKS_SHARE = 0.89  # equivalent over nominal looks of those two: 10.7 / 12 and 4.4 / 5
 BORDER = 5  # pixels: zeros are border where they fill BORDER × BORDER pixels; a lone zero is dark water
 HALO = BORDER - 1
+SPACING_M = (1.0, 200.0)  # GRD pixels: 3.5 m (SM, full resolution) to 50 m
 IPF_AZIMUTH = (2, 90)  # from here on noise has an azimuth part, and borders are zero
 IPF_NOISE = (2, 44)  # before, the noise vectors are unusable
 IPF_DOUBTFUL = (2, 53)
@@ -175,10 +176,17 @@ def _annotation(root: Element, subject: str) -> Annotation:
         for merge in root.iter("swathMerge")
         for bounds in merge.iter("swathBounds")
     )
+    shape = int(text(".//numberOfLines")), int(text(".//numberOfSamples"))
+    for block in blocks:
+        if not (0 <= block.first_line <= block.last_line < shape[0] and 0 <= block.first_pixel <= block.last_pixel < shape[1]):
+            raise PassError(subject, f"its sub-swath {block.swath} reaches out of the image", _AGAIN)
+    spacing = float(text(".//rangePixelSpacing"))
+    if not SPACING_M[0] <= spacing <= SPACING_M[1]:
+        raise PassError(subject, f"has pixels of {spacing:g} m, where {SPACING_M[0]:g} to {SPACING_M[1]:g} m are expected", _AGAIN)
     looks = [float(child_text(root, f".//swathProcParams/{axis}Processing/numberOfLooks", subject)) for axis in ("range", "azimuth")]
     return Annotation(
-        shape=(int(text(".//numberOfLines")), int(text(".//numberOfSamples"))),
-        spacing_m=float(text(".//rangePixelSpacing")),
+        shape=shape,
+        spacing_m=spacing,
         mode=text("adsHeader/mode"),
         nominal_looks=looks[0] * looks[1],
         noise_removed=(root.findtext(".//thermalNoiseCorrectionPerformed") or "false").strip() == "true",
@@ -191,6 +199,7 @@ def _ties(root: Element, subject: str) -> TiePoints:
     names = ("line", "pixel", "longitude", "latitude", "incidenceAngle")
     points = [[float(child_text(point, name, subject)) for name in names] for point in root.iter("geolocationGridPoint")]
     table = np.array(points, float).reshape(-1, len(names))
+    table = table[np.unique(table[:, :2], axis=0, return_index=True)[1]]  # a point given twice, as at the end of short images, counts once
     lines, pixels = np.unique(table[:, 0]), np.unique(table[:, 1])
     order = np.lexsort((table[:, 1], table[:, 0]))
     if len(table) < 4 or len(lines) * len(pixels) != len(table) or not np.isfinite(table).all():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def evaluate(
         out: Folder for the three files; others in it are left alone.
         scenes: Pass id → scene folder.
         segments: Pass id → segment folder; each needs its scene.
-        tracks: Tracks folder, or None.
+        tracks: Tracks folder, or None; what it says of other passes than `segments` is left out.
         truth: Pass id → label raster, for the passes whose floes are known; may be empty.
         models: Model folders that made the run.
         manifest: `manifest.json` of the raw files, or None.
@@ -46,7 +47,7 @@ def evaluate(
         InputError: A segment has no scene, or an input cannot be read.
     """
     from icegraph.evaluate.measure import measure
-    from icegraph.evaluate.report import Run, render
+    from icegraph.evaluate.report import Run, headline, render
     from icegraph.evaluate.segmentation import floe_areas_px
     from icegraph.evaluate.tables import read_tracks
     from icegraph.scene import Scene
@@ -59,12 +60,14 @@ def evaluate(
         )
     opened = {pass_id: Scene.open(scenes[pass_id]) for pass_id in segments}
     areas = {pass_id: floe_areas_px(folder / "labels.tif", opened[pass_id].grid) for pass_id, folder in segments.items()}
-    tables = read_tracks(tracks)
+    tables = read_tracks(tracks).among(segments)
     metrics = measure(opened, segments, tables, truth, areas, progress)
     gate = check_gate(metrics, thresholds)
     metrics |= {"gate_passed": gate.passed, "code_version": code_version()}
     progress("drawing the report", 0.5)
-    page = render(Run(metrics, gate, opened, segments, areas, tables, models, _read_manifest(manifest)))
+    run = Run(metrics, gate, opened, segments, areas, tables, models, _read_manifest(manifest))
+    metrics["headline"] = [asdict(card) for card in headline(run)]
+    page = render(run)
     for name, text in (("metrics.json", _json(metrics)), ("gate.json", _json(gate.as_dict())), ("report.html", page)):
         with atomic_path(out / name) as beside:
             beside.write_text(text, encoding="utf-8")

@@ -40,7 +40,8 @@ class ForecastErrors:
     def metrics(self) -> dict[str, float]:
         """Root mean square errors, skill and the shares of known places inside the ellipses; empty without a forecast.
 
-        `floes`, `horizon_h` (mean), `rmse_m`, `median_m`, `rmse_velocity_m`, `rmse_position_m`, `skill_over_velocity` and
+        `floes`, `horizon_h` (mean), `rmse_m`, `median_m`, the same of keeping the last velocity (`rmse_velocity_m`, `median_velocity_m`)
+        and of staying put (`rmse_position_m`, `median_position_m`), `skill_over_velocity` and
         `skill_over_position` (1 − rmse / rmse of the other), `coverage_68`, `coverage_95`.
         """
         if not len(self.error_m):
@@ -53,7 +54,9 @@ class ForecastErrors:
             "rmse_m": rmse,
             "median_m": float(np.median(np.hypot(*self.error_m.T))),
             "rmse_velocity_m": velocity,
+            "median_velocity_m": float(np.median(np.hypot(*self.velocity_error_m.T))),
             "rmse_position_m": position,
+            "median_position_m": float(np.median(np.hypot(*self.position_error_m.T))),
             "coverage_68": float(np.mean(squared <= -2 * np.log(1 - 0.68))),
             "coverage_95": float(np.mean(squared <= -2 * np.log(1 - 0.95))),
         }

@@ -154,35 +154,40 @@ def outline_layer(paths: Mapping[int, str], track_of: Mapping[int, int], names: 
 
 
 def track_layer(view: Map, sightings: pd.DataFrame, crs: str) -> Markup:
-    """A line with dots through the places of each track."""
+    """A line with dots through the places of each track; the less sure its matches, the fainter."""
     right, down = view.place(sightings["x"].to_numpy(float), sightings["y"].to_numpy(float), crs)
+    confidence = sightings["confidence"].to_numpy(float)
     parts = []
     for track, rows in sightings.reset_index(drop=True).groupby("track_id").groups.items():
         points = " ".join(f"{right[i]:.1f},{down[i]:.1f}" for i in rows)
         dots = Markup().join(Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.4"/>').format(right[i], down[i]) for i in rows)
-        parts.append(Markup('<g style="--c:{}"><polyline points="{}"/>{}</g>').format(track_colour(int(track)), points, dots))
+        parts.append(
+            Markup('<g style="--c:{};opacity:{:.2f}"><polyline points="{}"/>{}</g>').format(
+                track_colour(int(track)), 0.15 + 0.85 * float(confidence[rows].min()), points, dots
+            )
+        )
     return Markup('<g class="tracks">{}</g>').format(Markup().join(parts))
 
 
 def arrow_layer(view: Map, drift: pd.DataFrame, crs: str, text: float = 15) -> Markup:
-    """Arrows of velocity (x, y, u, v, track_id), with a key arrow; the longest of the usual ones is 80 units."""
+    """Arrows of velocity (x, y, u, v, track_id, confidence), with a key arrow; a middling one is 45 units long."""
     speed = np.hypot(drift["u"].to_numpy(float), drift["v"].to_numpy(float))
-    usual = float(np.percentile(speed, 95)) if len(speed) else 0.0
+    usual = float(np.median(speed)) if len(speed) else 0.0
     if usual <= 0:
         return Markup()
     x, y = drift["x"].to_numpy(float), drift["y"].to_numpy(float)
-    length = 80 / usual
+    length = 45 / usual
     step_m = 1000.0  # a short way along the velocity gives its direction on the map, whatever the projection
     right, down = view.place(x, y, crs)
     ahead, below = view.place(x + step_m * drift["u"] / np.maximum(speed, 1e-9), y + step_m * drift["v"] / np.maximum(speed, 1e-9), crs)
     way = np.column_stack([ahead - right, below - down])
-    way = way / np.maximum(np.hypot(*way.T), 1e-9)[:, None] * np.minimum(speed * length, 140)[:, None]
+    way = way / np.maximum(np.hypot(*way.T), 1e-9)[:, None] * np.minimum(speed * length, 110)[:, None]
     arrows = [
-        _arrow(r, d, float(dr), float(dd), Markup('style="--c:{}"').format(track_colour(int(track))))
-        for r, d, (dr, dd), track in zip(right, down, way, drift["track_id"], strict=True)
+        _arrow(r, d, float(dr), float(dd), Markup('style="--c:{};opacity:{:.2f}"').format(track_colour(int(track)), 0.3 + 0.7 * sure))
+        for r, d, (dr, dd), track, sure in zip(right, down, way, drift["track_id"], drift["confidence"].astype(float), strict=True)
         if math.hypot(dr, dd) > 1
     ]
-    nice = nice_below(usual)
+    nice = nice_below(1.8 * usual)
     box = Markup('<rect class="plate" x="14" y="14" width="{:.0f}" height="{:.0f}" rx="6"/>').format(nice * length + 30, 2.9 * text)
     words = Markup('<text x="29" y="{:.1f}" font-size="{}">{:g} m/s</text>').format(14 + 2.4 * text, text, nice)
     key = Markup('<g class="key">{}{}{}</g>').format(
@@ -220,6 +225,18 @@ def thinned(right: NDArray[np.float64], down: NDArray[np.float64], cell: float) 
     keys = np.column_stack([np.floor(right / cell), np.floor(down / cell)])
     _, first = np.unique(keys, axis=0, return_index=True)
     return np.sort(first)
+
+
+def apart(view: Map, forecast: pd.DataFrame, crs: str, most: int) -> list[int]:
+    """Rows of a forecast, the first ones first, whose places are on the map and whose inner ellipses do not cover each other."""
+    right, down = view.place(forecast["x"].to_numpy(float), forecast["y"].to_numpy(float), crs)
+    radius = _SIGMA_68 * forecast["sigma_major_m"].to_numpy(float) / view.unit_m
+    chosen: list[int] = []
+    for row in np.flatnonzero((right > 0) & (right < WIDTH) & (down > 0) & (down < view.height)).tolist():
+        gaps = np.hypot(right[chosen] - right[row], down[chosen] - down[row]) - radius[chosen]
+        if len(chosen) < most and (gaps > max(radius[row], 8)).all():
+            chosen.append(row)
+    return chosen
 
 
 def nice_below(value: float) -> float:
@@ -267,7 +284,7 @@ def _furniture(view: Map, text: float) -> Markup:
         '<g class="north" transform="translate({:.1f} {:.1f})"><circle class="plate" r="{:.1f}"/>'
         '<g transform="rotate({:.1f})"><path d="M0 {:.1f}L{:.1f} {:.1f}L0 {:.1f}L{:.1f} {:.1f}z"/></g>'
         '<text x="{:.1f}" y="{:.1f}" font-size="{}" text-anchor="middle">N</text></g>'
-    ).format(middle, 20 + size, size, angle, -0.85 * size, 0.42 * size, 0.6 * size, 0.3 * size, -0.42 * size, 0.6 * size,
+    ).format(middle, 24 + 1.7 * size, size, angle, -0.85 * size, 0.42 * size, 0.6 * size, 0.3 * size, -0.42 * size, 0.6 * size,
              r * 1.62 * size, d * 1.62 * size + 0.36 * text, text)  # fmt: skip
     return scale + north
 

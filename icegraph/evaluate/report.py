@@ -91,7 +91,7 @@ def render(run: Run) -> str:
         gate=run.gate,
         heading=_heading(run),
         motif=_motif(views, paths),
-        cards=_cards(run),
+        cards=headline(run),
         where=_where(run),
         passes=[_pass_figure(run, pass_id, views[pass_id], *paths[pass_id]) for pass_id in chosen],
         left_out=len(run.order) - len(chosen),
@@ -122,7 +122,7 @@ def show_number(value: float | int | None) -> str:
     elif value == 0:
         text = "0"
     elif abs(value) < 0.001:
-        text = f"{value:.1e}"
+        text = f"{value:.2g}" if abs(value) >= 1e-4 else f"{value:.1e}"
     else:
         text = f"{value:.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
     return text.replace("-", "\u2212")
@@ -165,7 +165,8 @@ def _motif(views: Mapping[str, pictures.Map], paths: Mapping[str, tuple[dict[int
     return {"paths": list(paths[best][0].values())[:160], "height": views[best].height}
 
 
-def _cards(run: Run) -> list[Card]:
+def headline(run: Run) -> list[Card]:
+    """The figures a person asks for first."""
     cards = []
     counts = [groups["counts"] for groups in run.metrics["sensors"].values() if "counts" in groups]
     floes, tracks = sum(c["floes"] for c in counts), _long_tracks(run.tables.sightings)
@@ -194,7 +195,7 @@ def _cards(run: Run) -> list[Card]:
         ("matching", "precision", "Right matches", 100, " %", "of the pairs told join the same floe in both passes."),
         ("tracking", "idf1", "Identity, IDF1", 1, "", "share of sightings that keep their right identity over all passes."),
         ("drift", "rmse_m_s", "Drift error", 100, " cm/s", "root mean square against the known motion."),
-        ("forecast", "rmse_m", "Forecast error", 0.001, " km", "root mean square, for passes hidden from the forecast."),
+        ("forecast", "median_m", "Forecast error", 0.001, " km", "middle case, for passes that the forecast was not shown."),
     ):
         values = {s: g[group][name] for s, g in run.metrics["sensors"].items() if name in g.get(group, {}) and (s != "mixed")}
         if values:
@@ -339,16 +340,13 @@ def _forecast_figure(run: Run, views: Mapping[str, pictures.Map]) -> Figure | No
     view = views[base]
     horizon = _told_horizon(forecast)
     rows = forecast[np.isclose(forecast["horizon_h"].astype(float), horizon)]
-    rows = rows.sort_values(["confidence", "track_id"], ascending=[False, True], kind="stable")
-    right, down = view.place(rows["x"].to_numpy(float), rows["y"].to_numpy(float), run.tables.crs)
-    inside = (right > 0) & (right < pictures.WIDTH) & (down > 0) & (down < view.height)
-    rows = rows[inside]
-    rows = rows.iloc[pictures.thinned(right[inside], down[inside], 75)]
+    rows = rows.sort_values(["sigma_major_m", "track_id"], kind="stable")
+    rows = rows.iloc[pictures.apart(view, rows, run.tables.crs, most=60)]
     layer = pictures.forecast_layer(view, rows, start, run.tables.crs)
     label = f"Forecast places of {len(rows)} floes {horizon:g} hours ahead with their ellipses"
     caption = (
-        f"Where {len(rows)} of {forecast['track_id'].nunique()} floes are expected {horizon:g} h after the last pass. "
-        "The inner ellipse should hold the floe in 68 of 100 cases, the outer one in 95."
+        f"Where {len(rows)} of {show_number(forecast['track_id'].nunique())} floes are expected {horizon:g} h after the last pass: "
+        "the surest ones whose ellipses do not cover each other. The inner ellipse should hold the floe in 68 of 100 cases, the outer one in 95."
     )
     return Figure(pictures.draw_map(view, [layer], embed=False, label=label, dim=0.5), caption)
 
@@ -402,7 +400,7 @@ def _criteria(gate: GateResult) -> list[dict[str, Any]]:
     rows = []
     for c in gate.criteria:
         sensor, _, name = c.metric.partition(".")
-        limits = [f"≥ {show_number(c.at_least)}"] * (c.at_least is not None) + [f"≤ {show_number(c.at_most)}"] * (c.at_most is not None)
+        limits = [f"{sign} {limit:g}" for sign, limit in (("≥", c.at_least), ("≤", c.at_most)) if limit is not None]
         verdict = "passed" if c.passed and c.value is not None else "not asked" if c.passed else "missing" if c.value is None else "failed"
         rows.append(
             {
@@ -418,77 +416,74 @@ def _criteria(gate: GateResult) -> list[dict[str, Any]]:
 
 
 def _curves(model: Path) -> list[Figure]:
-    """Charts of a model's history: one for each list of epochs, its losses apart from its scores."""
+    """Charts of a model's history: one for each phase of training, its losses apart from its scores."""
     figures = []
-    for stage, epochs in _history(model / "history.json").items():
-        x_name = next((name for name in ("epoch", "step", "iteration") if all(name in e for e in epochs)), "")
+    for phase, epochs in _phases(_read_json(model / "history.json")).items():
+        x_name = next((name for name in ("epoch", "step") if all(name in e for e in epochs)), "epoch")
         names = dict.fromkeys(k for e in epochs for k, v in e.items() if k != x_name and _is_number(v))
         losses = [name for name in names if "loss" in name]
-        scores = [name for name in names if name not in losses and _in_unit([e[name] for e in epochs if name in e])]
+        scores = [name for name in names if name not in losses and all(0 <= e[name] <= 1 for e in epochs if _is_number(e.get(name)))]
         for kind, chosen in (("loss", losses), ("score", scores)):
             series = {
                 name.replace("_", " "): [
-                    (float(e.get(x_name, i)), float(e[name])) for i, e in enumerate(epochs) if name in e and _is_number(e[name])
+                    (float(e.get(x_name, i)), float(e[name])) for i, e in enumerate(epochs, 1) if _is_number(e.get(name))
                 ]
                 for name in chosen[:4]
             }
             if series:
-                title = f"{model.name}: {stage.replace('_', ' ')}, {kind}"
-                best = {n: (min if kind == "loss" else max)(y for _, y in p) for n, p in series.items()}
-                caption = "Best " + ", ".join(f"{n} {show_number(v)}" for n, v in best.items()) + "."
-                figures.append(Figure(charts.line_chart(series, x_name=x_name or "epoch", label=f"{title}. {caption}"), caption, title))
+                title = f"{_model_name(model)}: {phase}, {kind}"
+                best = {n: (min if kind == "loss" else max)(y for _, y in points) for n, points in series.items()}
+                caption = "Best " + ", ".join(f"{n} {show_number(value)}" for n, value in best.items()) + "."
+                figures.append(Figure(charts.line_chart(series, x_name=x_name, label=f"{title}. {caption}"), caption, title))
     return figures
 
 
-def _history(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Stage → one dict an epoch, from any of the forms: a list of epochs, stages of such lists, or lists of numbers by name."""
+_PHASES = {"pretrain": "pre-training", "pretraining": "pre-training", "train": "training", "epochs": "training"}
+
+
+def _phases(history: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Phase of training → its epochs, from lists of epochs; those that name their `phase` are sorted by it."""
+    phases: dict[str, list[dict[str, Any]]] = {}
+    for name, epochs in history.items():
+        if isinstance(epochs, list):
+            for epoch in epochs:
+                if isinstance(epoch, dict):
+                    phase = str(epoch.get("phase", name))
+                    phases.setdefault(_PHASES.get(phase, phase.replace("_", " ")), []).append(epoch)
+    return phases
+
+
+def _model_name(model: Path) -> str:
+    """What a model is, from its config; its folder's name where that does not tell."""
+    config = _read_json(model / "config.json")
+    kind = str(config.get("kind", "")).removeprefix("icegraph-")
+    words = f"{config.get('sensor', '')} {kind}".strip()
+    return f"{words[0].upper()}{words[1:]}".replace("Sar ", "SAR ") if kind else model.name
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none."""
     try:
-        history = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    if isinstance(history, list):
-        history = {"training": history}
-    stages: dict[str, list[dict[str, Any]]] = {}
-    numbers: dict[str, list[Any]] = {}
-    for name, values in history.items() if isinstance(history, dict) else ():
-        if isinstance(values, dict):
-            values = (
-                [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=False)]
-                if all(isinstance(v, list) for v in values.values())
-                else []
-            )
-        if not isinstance(values, list) or not values:
-            continue
-        if all(isinstance(value, dict) for value in values):
-            stages[name] = values
-        elif all(_is_number(value) for value in values):
-            numbers[name] = values
-    if numbers:
-        length = max(map(len, numbers.values()))
-        stages["training"] = [
-            {"epoch": i + 1} | {n: v[i] for n, v in numbers.items() if n != "epoch" and i < len(v)} for i in range(length)
-        ]
-    return stages
+    return content if isinstance(content, dict) else {}
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _in_unit(values: Sequence[Any]) -> bool:
-    return all(_is_number(value) and -0.001 <= value <= 1.001 for value in values)
-
-
 def _model_row(model: Path) -> dict[str, str]:
-    try:
-        config = json.loads((model / "config.json").read_text())
-    except (OSError, ValueError):
-        config = {}
-    told = [f"{key}: {value}" for key, value in config.items() if isinstance(value, str | int | float) and not isinstance(value, bool)]
-    bands = config.get("bands")
-    if isinstance(bands, list):
-        told.insert(0, "bands: " + ", ".join(map(str, bands)))
-    return {"name": model.name, "sha256": sha256(model), "about": "; ".join(told[:6])}
+    config, history = _read_json(model / "config.json"), _read_json(model / "history.json")
+    told = [f"{key.replace('_', ' ')} {value}" for key, value in config.items() if _is_number(value) and key not in ("version",)][:5]
+    if isinstance(config.get("bands"), list):
+        told.insert(0, "bands " + ", ".join(map(str, config["bands"])))
+    held = history.get("held_out")
+    if isinstance(held, dict):
+        figures = [f"{name.replace('_', ' ')} {show_number(value)}" for name, value in held.items() if _is_number(value)]
+        told.append("on data held out in training: " + ", ".join(figures))
+    return {"name": _model_name(model), "folder": str(model), "sha256": sha256(model), "about": "; ".join(told)}
 
 
 def _parents(run: Run) -> list[dict[str, str]]:

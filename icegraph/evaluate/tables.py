@@ -1,5 +1,6 @@
 """A tracks folder as plain tables, empty where a file is missing."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,13 @@ class TrackTables:
     matches: tuple[Link, ...] = ()
     forecast: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(FORECAST_COLUMNS)))
     crs: str = ""
+
+    def among(self, passes: Collection[str]) -> "TrackTables":
+        """What the tables say of some passes alone."""
+        sightings = self.sightings[self.sightings["pass_id"].isin(list(passes))].reset_index(drop=True)
+        matches = tuple(link for link in self.matches if link.pass_from in passes and link.pass_to in passes)
+        forecast = self.forecast[self.forecast["track_id"].isin(sightings["track_id"])].reset_index(drop=True)
+        return TrackTables(sightings, matches, forecast, self.crs)
 
     def track_of(self, pass_id: str, *, seen_again: bool = False) -> dict[int, int]:
         """Floe id → track id in one pass; with `seen_again`, only tracks of several sightings."""

@@ -59,11 +59,16 @@ def coarse_drift(a: Nodes, b: Nodes, reach_m: float) -> NDArray[np.float64]:
     for first in range(0, len(a), 64):
         rows = near[first : first + 64]
         way, weight = ways[rows].reshape(len(rows), -1, 2), weights[rows].reshape(len(rows), -1)
-        gap = way[:, :, None] - way[:, None]
-        kernel = np.maximum(1 - np.einsum("...k,...k", gap, gap) / width**2, 0) * weight[:, None]
-        best = np.argmax(kernel.sum(axis=2), axis=1)
-        kernel = kernel[np.arange(len(rows)), best]
-        drift[first : first + 64] = np.einsum("rv,rvk->rk", kernel, way) / np.maximum(kernel.sum(axis=1), 1e-12)[:, None]
+        # 1 - |w - w'|² for all pairs of votes, in single precision and in place: this is what candidates cost.
+        unit = (way / width).astype(np.float32)
+        square = np.einsum("rvk,rvk->rv", unit, unit)
+        kernel = 2 * unit @ unit.transpose(0, 2, 1)
+        kernel -= square[:, :, None] - 1
+        kernel -= square[:, None]
+        np.maximum(kernel, 0, out=kernel)
+        best = np.argmax((kernel @ weight[..., None].astype(np.float32))[..., 0], axis=1)
+        near_best = kernel[np.arange(len(rows)), best] * weight
+        drift[first : first + 64] = np.einsum("rv,rvk->rk", near_best, way) / np.maximum(near_best.sum(axis=1), 1e-12)[:, None]
     return drift
 
 

@@ -54,6 +54,26 @@ def guess(path: Path) -> Guess:
     return Guess(folder_name(identity), radar, bands, time, platform, bounds, notes)
 
 
+FALSE_BANDS = ("swir22", "nir", "red")
+_TRUE = re.compile(r"true[-_ ]?colou?r", re.IGNORECASE)
+_FALSE = re.compile(r"false[-_ ]?colou?r", re.IGNORECASE)
+
+
+def true_colour_of(path: Path) -> Path | None:
+    """The true-colour picture beside a false-colour one whose name differs in that word alone."""
+    beside = (path.with_name(_FALSE.sub(word, path.name)) for word in ("truecolor", "true_color", "true-color"))
+    return next((other for other in beside if _FALSE.search(path.name) and other.is_file()), None)
+
+
+def companions(path: Path) -> tuple[Path | None, Path | None]:
+    """The false-colour picture (bands 7-2-1) and the land mask that lie beside a true-colour one, by their names."""
+    if not _TRUE.search(path.name):
+        return None, None
+    false = (path.with_name(_TRUE.sub(word, path.name)) for word in ("falsecolor", "false_color", "false-color"))
+    land = (path.with_name(name) for name in (_TRUE.sub("landmask", path.name), "landmask.tif"))
+    return next((other for other in false if other.is_file()), None), next((other for other in land if other.is_file()), None)
+
+
 def folder_name(text: str) -> str:
     """A pass id of a file's name: what cannot stand in a folder's name becomes `_`."""
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", text).lstrip("_.+-") or "pass"

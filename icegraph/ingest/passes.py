@@ -10,7 +10,7 @@ from pyproj.exceptions import ProjError
 from rasterio.errors import CRSError, RasterioError
 
 from icegraph.errors import PassError
-from icegraph.ingest.geotiff import OPTICAL, folder_name, guess, raster_lonlat
+from icegraph.ingest.geotiff import FALSE_BANDS, OPTICAL, companions, folder_name, guess, raster_lonlat, true_colour_of
 from icegraph.ingest.manifest import File, Pass
 from icegraph.ingest.pixels import Sample, open_raster, sample
 from icegraph.ingest.sentinel1 import read_product
@@ -53,7 +53,7 @@ def find_candidates(path: Path) -> list[Path]:
     if path.is_dir() or path.suffix.lower() in (".zip", ".json", *_HDF):
         return [path]
     if path.suffix.lower() in _TIFF:
-        return [_owners(path.parent).get(path.resolve(), path)]
+        return [_owners(path.parent).get(path.resolve()) or true_colour_of(path) or path]
     raise PassError(
         path, "is of no kind known here", "name a SAFE folder or zip, a GeoTIFF, a STAC item, an AMSR2 .h5, or a folder of them"
     )
@@ -85,7 +85,7 @@ def _search(folder: Path) -> list[Path]:
         found |= set(owners.values())
         for name in files:
             path, lower = here / name, name.lower()
-            if name.startswith(".") or lower.endswith(_NO_PASS) or path.resolve() in owners:
+            if name.startswith(".") or lower.endswith(_NO_PASS) or path.resolve() in owners or true_colour_of(path):
                 continue
             if lower.endswith((*_TIFF, *_HDF, ".zip")) or (lower.endswith(".json") and _is_item(path)):
                 found.add(path)
@@ -216,19 +216,27 @@ def _describe_geotiff(path: Path) -> Described:
     with open_raster(path) as dataset:
         kind = dataset.dtypes[0]
         _check_projected(dataset, path, radar=told.radar)
+    false, land = companions(path) if told.bands == ["red", "green", "blue"] else (None, None)
+    bands, samples = list(told.bands), _samples(path, told.id, told.bands, kind, radar=told.radar)
+    for beside in filter(None, (false, land)):
+        check_tiff(beside)
+        told.notes.append(f"{beside.name} lies beside it and is taken for {'bands 7-2-1' if beside == false else 'its land mask'}")
+    if false:
+        bands += [name for name in FALSE_BANDS if name not in bands]
+        samples += _samples(false, told.id, FALSE_BANDS, "uint8", radar=False)
     entry = Pass(
         id=told.id,
         kind="sar-geotiff" if told.radar else "optical",
         href=path.resolve(),
-        files=_files([path]),
+        files=_files(filter(None, [path, false, land])),
         time=told.time,
         platform=told.platform,
         bounds=told.bounds,
         licence="not stated in the file",
-        bands=radar_bands or told.bands,
+        bands=radar_bands or bands,
         notes=told.notes,
     )
-    return Described(entry, _samples(path, told.id, told.bands, kind, radar=told.radar))
+    return Described(entry, samples)
 
 
 def _samples(path: Path, pass_id: str, bands: Sequence[str], kind: str, *, radar: bool) -> list[Sample]:

@@ -198,9 +198,9 @@ def _disturbed(values: FloatArray, rng: np.random.Generator) -> FloatArray:
     if rng.random() < 0.4:
         values = gaussian_filter(values, (0.0, (sigma := float(rng.uniform(0.3, 0.9))), sigma))
     # A common change and a smaller one of each band; the scene's scale runs from -1 to 1, a gamma needs it from 0.
-    gamma, gain = np.exp(_common_and_own(0.25, 0.08, count, rng)), np.exp(_common_and_own(0.2, 0.05, count, rng))
+    gamma, gain = np.exp(_common_and_own(0.15, 0.05, count, rng)), np.exp(_common_and_own(0.1, 0.04, count, rng))
     bright = (np.clip(values, -1, 3) + np.float32(1.001)) / 2
-    values = np.where(values > -1, 2 * bright**gamma - 1, values) * gain + _common_and_own(0.25, 0.05, count, rng)
+    values = np.where(values > -1, 2 * bright**gamma - 1, values) * gain + _common_and_own(0.1, 0.04, count, rng)
     if rng.random() < 0.4:
         coarse = torch.from_numpy(rng.uniform(-1, 1, (1, 1, 4, 4)).astype(np.float32))
         veil = functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)[0, 0].numpy()

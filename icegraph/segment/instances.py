@@ -7,7 +7,7 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
    are one marker, across seams too.
 2. *Growth*: markers take the floe pixels around them, from deep to shallow, one pixel a step, `STEPS` steps at most: a marker-controlled
    watershed of the distance map with a bounded reach, which is enough as markers end only `marker_px` inside the boundary.
-3. *Holes*: what is enclosed in one floe and small becomes part of it.
+3. *Holes*: what is enclosed in one floe becomes part of it, if it is small, or not large and not surely water.
 4. Areas are counted over all windows, small floes are dropped, ids made dense in the order of each floe's first marker pixel.
 """
 
@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label, maximum_filter
+from scipy.ndimage import find_objects, label, maximum_filter
 
 from icegraph.grid import Window, tiles
 from icegraph.segment.model import FloeRule
@@ -28,7 +28,9 @@ Maps = Callable[[Window], tuple[FloatArray, FloatArray]]
 
 WINDOW = 1024
 STEPS = 14
-HOLE_PX = 24  # melt ponds and noise; a lead enclosed in ice is larger
+HOLE_PX = 40  # a hole is looked at if it fits into a square of this side
+_POND_PX = 24  # so small a hole is a melt pond or noise, whatever the network says
+_DOUBT = 0.1  # a larger one is filled only if the network gives it this much floe probability on the mean: a lead has next to none
 _PEAK_PX = 1.1  # the deepest pixel of a floe of about 20 pixels is predicted no shallower than this
 _PEAK_REACH = 3
 _SIDES = ((0, 1), (0, -1), (1, 0), (-1, 0))
@@ -80,7 +82,7 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
         probability, distance = maps(outer)
         grown = numbers[markers.read(outer)]
         if grown.any():
-            grown = fill_holes(grow(grown, probability, distance, rule), ~np.isfinite(probability), HOLE_PX)
+            grown = fill_holes(grow(grown, probability, distance, rule), probability)
         pixels = grown[window.within(outer).slices]
         floes.write(window, pixels)
         areas += np.bincount(pixels.ravel(), minlength=len(areas))
@@ -123,15 +125,24 @@ def grow(markers: IdArray, probability: FloatArray, distance: FloatArray, rule: 
     return ids[1:-1, 1:-1]
 
 
-def fill_holes(ids: IdArray, never: NDArray[np.bool_], most_px: int) -> IdArray:
-    """Give holes of at most `most_px` pixels that lie within one floe to that floe; pixels where `never` holds, and their holes, stay 0."""
+def fill_holes(ids: IdArray, probability: FloatArray) -> IdArray:
+    """Give holes that lie within one floe to that floe, where they are small or doubtful; depends on `HOLE_PX` pixels around each pixel.
+
+    Args:
+        ids: Floes [H, W], 0 elsewhere.
+        probability: Floe probability [H, W]; NaN where invalid: such pixels, and the holes they are in, stay 0.
+    """
     holes, count = label(ids == 0)
     if count == 0:
         return ids
-    area = np.bincount(holes.ravel(), minlength=count + 1)
-    open_ = (area > most_px) | (np.bincount(holes.ravel(), never.ravel(), count + 1) > 0)
+    flat = holes.ravel()
+    area = np.bincount(flat, minlength=count + 1)
+    chance = np.bincount(flat, probability.ravel(), count + 1) / np.maximum(area, 1)
+    fits = np.zeros(count + 1, bool)
+    fits[1:] = [max(rows.stop - rows.start, cols.stop - cols.start) <= HOLE_PX for rows, cols in find_objects(holes)]
+    closed = fits & ((area <= _POND_PX) | (chance > _DOUBT)) & np.isfinite(chance)
     for edge in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
-        open_[edge] = True
+        closed[edge] = False
     lowest = np.full(count + 1, np.iinfo(np.uint32).max, np.uint32)
     highest = np.zeros(count + 1, np.uint32)
     for one, other in _neighbours(ids.shape):
@@ -139,7 +150,7 @@ def fill_holes(ids: IdArray, never: NDArray[np.bool_], most_px: int) -> IdArray:
             beside = (holes[here] > 0) & (ids[there] > 0)
             np.minimum.at(lowest, holes[here][beside], ids[there][beside])
             np.maximum.at(highest, holes[here][beside], ids[there][beside])
-    owner = np.where((lowest == highest) & ~open_, highest, 0).astype(np.uint32)
+    owner = np.where((lowest == highest) & closed, highest, 0).astype(np.uint32)
     owner[0] = 0
     return np.where(ids > 0, ids, owner[holes])
 

@@ -16,7 +16,7 @@ from icegraph.scene import Scene
 
 FloatArray = NDArray[np.float32]
 
-_FLOOR = 0.2  # of half the scene's range: flatter ground than this is not stretched to full contrast
+_FLOOR = 0.08  # of half the scene's range: flatter ground than this is not stretched to full contrast
 _LIMIT = 4.0  # both kinds of values are cut at ± this
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import rasterio
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from icegraph.errors import ModelError
 from icegraph.grid import Grid, Window, tiles
@@ -23,6 +24,7 @@ from icegraph.store import atomic_dir, lineage, sha256
 
 FloatArray = NDArray[np.float32]
 INVALID = 255
+_SMOOTH_PX = 0.7
 
 
 def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent) -> None:
@@ -119,13 +121,16 @@ def predict_values(
     frame[:, row - top : row - top + height, col - left : col - left + width] = inputs[:, *source]
     with torch.inference_mode():
         logits, distance = segmenter(torch.from_numpy(frame)[None])
-        inner = Window(halo, halo, *window.shape).slices
-        probabilities = logits.softmax(1)[0, :, *inner].numpy().copy()
-        depth = distance[0][inner].numpy().copy()
-    hidden = ~valid[window.within(outer).slices]
-    probabilities[:, hidden] = np.nan
-    depth[hidden] = np.nan
-    return probabilities, depth
+        maps = torch.cat([logits.softmax(1), distance[:, None]], 1)[0].numpy()
+    maps = _smoothed(maps, frame[-1] > 0)[:, *Window(halo, halo, *window.shape).slices]
+    maps[:, ~valid[window.within(outer).slices]] = np.nan
+    return maps[:3], maps[3]
+
+
+def _smoothed(maps: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
+    """Maps [C, H, W] without the last pixel of raggedness, from the seen pixels only: outlines come closer to the ice's."""
+    weight = np.maximum(gaussian_filter(seen.astype(np.float32), _SMOOTH_PX), 1e-3)
+    return np.asarray(gaussian_filter(maps * seen, (0, _SMOOTH_PX, _SMOOTH_PX)) / weight, np.float32)
 
 
 def _predict(segmenter: Segmenter, scene: Scene, maps: "_Maps", tell: Progress) -> None:

@@ -416,7 +416,7 @@ class Field:
             body = packing.random_polygon(size, int(rng.binomial(2, round_share)), rng)
             self._add(body, self._worn(body, roughness, rng), int(ice_type), float(rng.normal()))
         self.angle = np.zeros(len(self.floes))
-        self._crack(float(rng.choice([0.0, 0.1, 0.3])), roughness, rng)
+        self._crack(float(rng.choice([0.0, 0.0, 0.1, 0.25])), roughness, rng)
         self._separate(120)
         self._recentre()
 
@@ -532,7 +532,7 @@ def _regime(name: str, settings: Settings, rng: np.random.Generator) -> Regime:
         open_waves=Waves.random(0.4 * size, 1.2 * size, rng),
         open_level=float(rng.choice([1.3, 1.8, 9.0])) if settings.cover is None else 9.0,
         solid_waves=Waves.random(0.4 * size, 1.2 * size, rng),
-        solid_level=float(rng.choice([1.4, 1.8, 9.0, 9.0])) if settings.cover is None else 9.0,
+        solid_level=float(rng.choice([1.4, 1.8, 9.0])) if settings.cover is None and name in ("pack", "brash") else 9.0,
     )
 
 

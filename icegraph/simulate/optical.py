@@ -146,7 +146,7 @@ def reflectances(snapshot: Snapshot, look: Look, rng: np.random.Generator) -> tu
     bands = np.stack([red, green, blue, nir, look.swir - 0.01 * (1 - soft)])
     land = snapshot.classes == LAND
     if land.any():
-        bands = np.where(land, _ground(shape, rng), bands)
+        bands = np.where(land, _ground(snapshot.grid), bands)
     bands = _clouded(bands, snapshot.cloud, look, rng)
     grain = gaussian_filter(rng.standard_normal(shape, np.float32), 0.6)
     grain = grain / grain.std() + 0.25 * rng.standard_normal(bands.shape, np.float32)
@@ -184,12 +184,13 @@ def _clouded(bands: NDArray[Any], opacity: F32, look: Look, rng: np.random.Gener
     return np.asarray((1 - opacity) * bands * shadow + opacity * own * billows)
 
 
-def _ground(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[Any]:
-    """Reflectances [5, H, W] of snow-patched bare ground."""
-    relief = power_law_noise(shape, 1.4, rng)
+def _ground(grid: Grid) -> NDArray[Any]:
+    """Reflectances [5, H, W] of snow-patched bare ground: the same in every pass over the place."""
+    rng = np.random.default_rng([round(abs(edge)) for edge in grid.bounds])
+    relief = power_law_noise(grid.shape, 1.4, rng)
     snow = 1 / (1 + np.exp(-4 * (relief - rng.uniform(-1.5, 1.5))))
     bare, white = np.array([(0.09, 0.08, 0.07, 0.16, 0.12), (0.65, 0.66, 0.68, 0.6, 0.03)])[:, :, None, None]
-    relit = 1 + 0.15 * power_law_noise(shape, 0.9, rng)
+    relit = 1 + 0.15 * power_law_noise(grid.shape, 0.9, rng)
     return np.asarray((bare + (white - bare) * snow) * relit)
 
 
@@ -210,7 +211,6 @@ def _write_image(path: Path, grid: Grid, bands: list[NDArray[np.uint8]], alpha: 
 def _item(snapshot: Snapshot, pass_id: str, platform: str) -> dict[str, Any]:
     outline = footprint(snapshot.grid)
     lonlat = np.array(outline["coordinates"][0])
-    image, geotiff = {"roles": ["data"]}, {"type": "image/tiff; application=geotiff"}
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
@@ -229,14 +229,13 @@ def _item(snapshot: Snapshot, pass_id: str, platform: str) -> dict[str, Any]:
         },
         "links": [],
         "assets": {
-            "truecolor": {"href": f"./{pass_id}.truecolor.tif"}
-            | geotiff
-            | image
-            | {"eo:bands": [{"name": n} for n in ("red", "green", "blue")]},
-            "falsecolor": {"href": f"./{pass_id}.falsecolor.tif"}
-            | geotiff
-            | image
-            | {"eo:bands": [{"name": n} for n in ("swir22", "nir", "red")]},
-            "landmask": {"href": f"./{pass_id}.landmask.tif"} | geotiff | {"roles": ["water-mask"]},
+            "truecolor": _asset(f"{pass_id}.truecolor.tif", "data", ("red", "green", "blue")),
+            "falsecolor": _asset(f"{pass_id}.falsecolor.tif", "data", ("swir22", "nir", "red")),
+            "landmask": _asset(f"{pass_id}.landmask.tif", "water-mask"),
         },
     }
+
+
+def _asset(name: str, role: str, bands: tuple[str, ...] = ()) -> dict[str, Any]:
+    asset: dict[str, Any] = {"href": f"./{name}", "type": "image/tiff; application=geotiff", "roles": [role]}
+    return asset | ({"eo:bands": [{"name": band} for band in bands]} if bands else {})

@@ -17,7 +17,7 @@ from icegraph.graph.nodes import neighbours
 from icegraph.store import atomic_path, code_version
 from icegraph.track.link import Link
 
-_NEIGHBOURS = 8
+_NEIGHBOURS = 12
 # Below this time between passes a velocity says more of the error of place than of drift.
 LEAST_S = 600.0
 _TRUSTED = 0.25
@@ -51,8 +51,8 @@ class Vectors:
 def centroid_sigma_m(area_m2: NDArray[np.float64], pixel_m: float) -> NDArray[np.float64]:
     """Standard deviation of each coordinate of a centroid, metres.
 
-    The outline is off by about half a pixel at each of its 2 pi r independent pixels, which moves the centroid by pixel / sqrt(2 pi r) × …
-    ≈ pixel × 0.3 / sqrt(r) (r in pixels); the floor is what placing a pixel grid costs, pixel / sqrt(12).
+    Drawn anew with errors of half a pixel that are independent along the outline, a floe of radius r pixels moves its centroid by less than
+    0.3 / sqrt(r) pixels; to this comes what placing the whole pass costs, taken as that of a pixel's width, 1 / sqrt(12) pixels.
     """
     radius = np.sqrt(np.maximum(area_m2, pixel_m**2) / np.pi) / pixel_m
     return np.asarray(pixel_m * np.sqrt(1 / 12 + 0.09 / radius))
@@ -113,7 +113,7 @@ def _departure(
             field = np.linalg.lstsq(design * root, velocity[index] * root, rcond=None)[0]
             rest = np.linalg.norm(velocity[index] - design @ field, axis=1)
             # Median length of a two-dimensional normal vector is 1.1774 sigma.
-            middle = float(np.median(rest)) / 1.1774
+            middle = float(np.median(rest)) / 1.1774 * index.size / (index.size - design.shape[1])
             weight = np.minimum(1.5 * middle / np.maximum(rest, 1e-12), 1.0) if middle > 0 else np.where(rest > 1e-12, 1e-6, 1.0)
         off[row] = np.linalg.norm(velocity[row] - field[0])
         scatter[row] = middle

@@ -162,7 +162,8 @@ def _supports_of(
     # The partner wanted is near its expected place, allowing for a turn of the whole, and looks like the neighbour.
     cost = (stretch / 0.3) ** 2 + (aside / (0.3 + 0.4 * far / space)) ** 2 + 2 * unlike[support]
     cost = np.where((support < 0) | (edges[1, rows, None, None] == m), np.inf, cost)
-    best = np.argsort(cost, axis=2, kind="stable")[..., :_SUPPORTS]
+    most = min(_SUPPORTS, cost.shape[2])
+    best = np.argpartition(cost, most - 1, axis=2)[..., :most]
     pick = [np.take_along_axis(np.broadcast_to(x, cost.shape), best, axis=2) for x in (cost, support, stretch, aside, turn, far / space)]
     good = pick[0] < 60
     cost, support, stretch, aside, turn, far = (x[good] for x in pick)

@@ -12,6 +12,7 @@ from icegraph.calibrate import optical as module
 from icegraph.calibrate.optical import cloud_mask, land_mask, reflectance
 from icegraph.errors import PassError
 from icegraph.grid import Grid
+from icegraph.ingest import ingest
 from icegraph.ingest.passes import describe
 from icegraph.scene import Scene, valid_windows
 
@@ -143,6 +144,20 @@ def test_windows_do_not_show(shared_data: Path, tmp_path: Path, monkeypatch: pyt
     parts = real(shared_data, REGIONS[0], "aqua", tmp_path / "parts")
     for name in [*whole.bands, *whole.masks]:
         np.testing.assert_array_equal(read(whole.path(name)), read(parts.path(name)))
+
+
+def test_true_and_false_colour_side_by_side_are_one_pass_as_an_item_would_say(shared_data: Path, tmp_path: Path) -> None:
+    region = shared_data / "modis_floes" / REGIONS[0]
+    folder = tmp_path / f"baffin-{REGIONS[0][-8:]}"
+    folder.mkdir()
+    for name in ("aqua.truecolor.tif", "aqua.falsecolor.tif", "landmask.tif"):
+        (folder / name).write_bytes((region / name).read_bytes())
+    (entry,) = ingest([folder], tmp_path / "out").passes
+    plain, told = calibrate(entry, tmp_path / "plain"), real(shared_data, REGIONS[0], "aqua", tmp_path / "told")
+    assert (entry.id, entry.platform) == (f"{folder.name}-aqua.truecolor", "Aqua")
+    assert abs(plain.time - told.time).total_seconds() < 120
+    for name in [*told.bands, *told.masks]:
+        np.testing.assert_array_equal(read(plain.path(name)), read(told.path(name)))
 
 
 def test_reflectance_in_floats_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ def test_noise_vectors_of_before_2018_have_no_azimuth_part(copy: Path) -> None:
         ("annotation/calibration/calibration-*.xml", "(<sigmaNought [^>]*>)[0-9.e+]+ ", r"\1", "pixels for"),
         ("annotation/calibration/calibration-*.xml", "(<sigmaNought [^>]*>)[0-9.e+]+ ", r"\1many ", "holds text where a number belongs"),
         ("annotation/calibration/noise-*.xml", "(?s)<noiseRangeVectorList.*</noiseRangeVectorList>", "", "has 0 <noiseVector>"),
+        ("annotation/s1b*.xml", "<lastRangeSample>[^<]*<", "<lastRangeSample>999999999<", "reaches out of the image"),
+        ("annotation/s1b*.xml", "<rangePixelSpacing>[^<]*<", "<rangePixelSpacing>1e-9<", "has pixels of 1e-09 m"),
         ("annotation/s1b*.xml", "<latitude>[^<]*</latitude>", "", "has no <latitude>"),
     ],
 )

@@ -21,7 +21,7 @@ from icegraph.simulate import simulate
 def simulated_safe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated SAFE folder of about 270 × 270 pixels."""
     out = tmp_path_factory.mktemp("simulated") / "run"
-    simulate(out, seed=5, size_km=12, passes=1, views=("sar",), start=datetime(2021, 5, 1, 10, 30, tzinfo=UTC))
+    simulate(out, seed=5, size_km=12, passes=1, views=("sar", "amsr2"), start=datetime(2021, 5, 1, 10, 30, tzinfo=UTC))
     return next((out / "passes").glob("*.SAFE"))
 
 

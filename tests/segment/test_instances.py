@@ -40,7 +40,7 @@ def floes_by_windows(maps: Maps, size: int, rule: FloeRule = RULE) -> NDArray[np
         return maps[0][window.slices], maps[1][window.slices]
 
     floes = find_floes(read, shape, rule, InMemory(shape), InMemory(shape), size)
-    assert max(max(window.shape) for window in asked) <= size + 2 * 160
+    assert max(max(window.shape) for window in asked) <= size + 2 * 64
     out = np.zeros(shape, np.uint32)
     for window in tiles(shape, size):
         out[window.slices] = floes.read(window)
@@ -59,14 +59,14 @@ def random_ice(seed: int, shape: tuple[int, int] = (150, 170)) -> Maps:
     return np.where(inside, 0.9, 0.1).astype(np.float32), distance.astype(np.float32)
 
 
-@settings(max_examples=12, deadline=None)
-@given(seed=st.integers(0, 10_000), size=st.integers(17, 120))
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 10_000), size=st.integers(50, 140))
 def test_floes_do_not_depend_on_the_windows(seed: int, size: int) -> None:
     maps = random_ice(seed)
     np.testing.assert_array_equal(floes_by_windows(maps, size), floes_by_windows(maps, 1024))
 
 
-@pytest.mark.parametrize("seam", [30, 50, 64, 75, 90])
+@pytest.mark.parametrize("seam", [50, 75, 80, 90])
 def test_a_floe_on_a_seam_is_one_floe(seam: int) -> None:
     rows, cols = np.ogrid[:160, :160]
     inside = (rows - 75) ** 2 + (cols - 80) ** 2 < 50**2
@@ -135,15 +135,26 @@ def test_invalid_pixels_are_never_floe() -> None:
     np.testing.assert_array_equal(found == 0, np.isnan(probability))
 
 
-def test_a_melt_pond_is_part_of_its_floe_and_a_floe_in_a_floe_is_not() -> None:
-    ids = np.zeros((40, 40), np.uint32)
-    ids[5:35, 5:35] = 3
-    ids[10:13, 10:13] = 0
-    ids[20:28, 20:28] = 0
-    ids[22:26, 22:26] = 7
-    filled = fill_holes(ids, np.zeros(ids.shape, bool), 60)
-    assert (filled[10:13, 10:13] == 3).all()
-    assert (filled[20:28, 20:22] == 0).all()
+def test_ponds_and_doubtful_holes_are_filled_and_leads_and_floes_are_not() -> None:
+    ids = np.full((120, 120), 3, np.uint32)
+    ids[0] = ids[-1] = ids[:, 0] = ids[:, -1] = 0
+    probability = np.full(ids.shape, 0.9, np.float32)
+    pond, doubtful, lead, around, invalid, vast = (
+        np.s_[10:13, 10:13],
+        np.s_[10:22, 40:60],
+        np.s_[10:22, 80:100],
+        np.s_[40:52, 10:22],
+        np.s_[40:42, 40:42],
+        np.s_[60:110, 60:110],
+    )
+    for hole, chance in ((pond, 0.0), (doubtful, 0.3), (lead, 0.01), (around, 0.3), (invalid, np.nan), (vast, 0.3)):
+        ids[hole], probability[hole] = 0, chance
+    ids[44:48, 14:18] = 7
+    filled = fill_holes(ids, probability)
+    assert (filled[pond] == 3).all()
+    assert (filled[doubtful] == 3).all()
+    for kept in (lead, around, invalid, vast):
+        np.testing.assert_array_equal(filled[kept], ids[kept])
 
 
 def test_a_scene_without_ice_has_no_floes() -> None:

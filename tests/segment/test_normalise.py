@@ -29,7 +29,7 @@ def test_local_scale_matches_the_definition() -> None:
     row, col = 29, 30
     square = values[0, row - 5 : row + 6, col - 5 : col + 6]
     seen = square[np.isfinite(square)].astype(float)
-    assert found[1, row, col] == pytest.approx((values[0, row, col] - seen.mean()) / np.sqrt(seen.var() + 0.2**2), rel=1e-5)
+    assert found[1, row, col] == pytest.approx((values[0, row, col] - seen.mean()) / np.sqrt(seen.var() + 0.08**2), rel=1e-5)
 
 
 def test_local_scale_removes_haze_and_dimming() -> None:

@@ -89,8 +89,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
-    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        simulate(tmp_path / name, seed=seed, size_km=12, passes=2)
+    for name, seed, passes in (("a", 3, 2), ("b", 3, 2), ("c", 4, 1)):
+        simulate(tmp_path / name, seed=seed, size_km=8, passes=passes)
     first, again, other = (digests(tmp_path / name) for name in "abc")
     assert first == again
     assert any(".SAFE/" in name for name in first)
