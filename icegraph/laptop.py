@@ -12,7 +12,7 @@ from typing import Any
 from icegraph.errors import InputError, PassError
 from icegraph.ingest import ingest
 from icegraph.progress import Progress
-from icegraph.registry import SHIPPED, model_set
+from icegraph.registry import SHIPPED, model_name, model_set
 from icegraph.scene import scene_folders
 from icegraph.store import Refusal, atomic_dir
 from icegraph.truth import find_truth
@@ -68,7 +68,7 @@ def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progre
         steps: `pretrain_steps`, `steps`, `matcher_steps` other than the pipeline's.
 
     Returns:
-        Folder with report.html, metrics.json, gate.json, passes/ and tracks/.
+        Folder with report.html, metrics.json, gate.json, passes/, tracks/ and models/.
     """
     simulation = out / "simulation"
     simulate_fields(fields, simulation, seed, progress)
@@ -111,7 +111,7 @@ def track_passes(
 
 
 def simulate_fields(fields: Sequence[Field], out: Path, seed: int, progress: Progress) -> None:
-    """Simulate fields side by side; those that are there already, made with the same parameters, are kept."""
+    """Simulate fields, side by side where there are cores for it."""
     from icegraph.simulate import simulate
 
     with ProcessPoolExecutor(max_workers=min(len(fields), os.cpu_count() or 1)) as pool:
@@ -157,9 +157,10 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
         manifest = ingest(passes, Path(work))
-        refused = [Refusal(str(refusal.path), refusal.reason) for refusal in manifest.refused]
-        for number, entry in enumerate(manifest.scenes):
-            progress(f"segment: {entry.id}", number / len(manifest.scenes))
+        refused: list[Refusal] = []
+        entries = manifest.require_scenes()
+        for number, entry in enumerate(entries):
+            progress(f"segment: {entry.id}", number / len(entries))
             try:
                 calibrated = calibrate(entry, Path(work) / "calibrated")
             except PassError as error:
@@ -171,8 +172,8 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
                 counts[entry.id] = len(read_floes(write_floes(fresh, scene)))
                 shutil.copytree(scene.folder, fresh / "scene")
     if not counts:
-        raise InputError(", ".join(str(path) for path in passes), "no pass could be used", " ".join(r.reason for r in refused))
-    return refused, counts
+        manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
+    return [*(Refusal(str(early.path), early.reason) for early in manifest.refused), *refused], counts
 
 
 def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: float) -> None:
@@ -216,6 +217,8 @@ def _run_and_keep(pipeline: str, arguments: dict[str, Any], place: Path, run: Ru
         outputs = run(pipeline, arguments, fresh / "work", log)
         for name, (source,) in {"passes": outputs["floes"], "tracks": outputs["tracks"], "results": outputs["results"]}.items():
             source.replace(fresh / name)
+        for model in [*outputs.get("segmenters", []), *outputs.get("matcher", [])]:
+            model.replace(_made(fresh / "models") / model_name(model))
         for pass_id, scene in scene_folders(outputs["scenes"]).items():
             scene.replace(fresh / "passes" / pass_id / "scene")
         for file in (fresh / "results").iterdir():
@@ -224,3 +227,8 @@ def _run_and_keep(pipeline: str, arguments: dict[str, Any], place: Path, run: Ru
         log.replace(fresh / "run.log")
         shutil.rmtree(fresh / "work")
     return place
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -229,7 +229,7 @@ def write_item(
 def save_item(scene: Scene) -> None:
     """Write a scene's `item.json` anew."""
     with atomic_path(scene.folder / "item.json") as path:
-        path.write_text(json.dumps(scene.item.to_dict(include_self_link=False), indent=1, sort_keys=True) + "\n")
+        path.write_text(json.dumps(scene.item.to_dict(include_self_link=False), indent=1) + "\n")
 
 
 def extend(scene: Scene, folder: Path) -> dict[str, str]:

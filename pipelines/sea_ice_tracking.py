@@ -3,6 +3,8 @@
 ingest → [calibrate → fuse] × pass → segment → graph-build → track → evaluate
 """
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.evaluate.component import evaluate
@@ -12,7 +14,15 @@ from components.segment.component import segment
 from components.track.component import track
 from pipelines.resources import medium, small
 from pipelines.scenes import passes_to_scenes
-from pipelines.sea_ice_training import Outputs
+
+
+class Outputs(NamedTuple):
+    """What a run leaves: each a folder, or one a pass."""
+
+    scenes: list[dsl.Dataset]
+    floes: dsl.Dataset
+    tracks: dsl.Dataset
+    results: dsl.Dataset
 
 
 @dsl.pipeline(name="models", description="Bring models that lie somewhere into the run.")
@@ -58,4 +68,4 @@ def sea_ice_tracking(
             truth=truth,
         )
     )
-    return Outputs(scenes.output, graph.outputs["floes"], tracks.outputs["tracks"], verdict.outputs["results"])
+    return Outputs(scenes=scenes.output, floes=graph.outputs["floes"], tracks=tracks.outputs["tracks"], results=verdict.outputs["results"])

@@ -23,7 +23,9 @@ class Outputs(NamedTuple):
     """What a run leaves: each a folder, or one a pass."""
 
     scenes: list[dsl.Dataset]
+    segmenters: list[dsl.Model]
     floes: dsl.Dataset
+    matcher: dsl.Model
     tracks: dsl.Dataset
     results: dsl.Dataset
 
@@ -101,4 +103,11 @@ def sea_ice_training(
         small(
             register(segmenters=segmenters.output, matcher=matcher.outputs["model"], results=verdict.outputs["results"], registry=registry)
         )
-    return Outputs(scenes.output, graph.outputs["floes"], tracks.outputs["tracks"], verdict.outputs["results"])
+    return Outputs(
+        scenes=scenes.output,
+        segmenters=segmenters.output,
+        floes=graph.outputs["floes"],
+        matcher=matcher.outputs["model"],
+        tracks=tracks.outputs["tracks"],
+        results=verdict.outputs["results"],
+    )

@@ -31,6 +31,6 @@ def ingest(passes: list[str], manifest: dsl.Output[dsl.Dataset]) -> NamedTuple(
         sensors: list
 
     with told():
-        found = ingest([Path(place) for place in passes], Path(manifest.path))
-    sensors = {"optical" if entry.kind == "optical" else "sar" for entry in found.scenes}
-    return Outputs([entry.id for entry in found.scenes], sorted(sensors))
+        scenes = ingest([Path(place) for place in passes], Path(manifest.path)).require_scenes()
+    sensors = {"optical" if entry.kind == "optical" else "sar" for entry in scenes}
+    return Outputs([entry.id for entry in scenes], sorted(sensors))

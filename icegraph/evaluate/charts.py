@@ -16,7 +16,7 @@ from icegraph.grid import NORTH, SOUTH
 
 Points = Sequence[tuple[float, float]]
 _WIDE, _HIGH = 460.0, 270.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 16.0, 44.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 14.0, 16.0, 44.0
 
 
 def line_chart(series: Mapping[str, Points], *, x_name: str, label: str) -> Markup:
@@ -28,8 +28,6 @@ def line_chart(series: Mapping[str, Points], *, x_name: str, label: str) -> Mark
     for number, (name, points) in enumerate(series.items()):
         path = " ".join(f"{frame.right(x):.1f},{frame.down(y):.1f}" for x, y in points)
         parts.append(Markup('<polyline class="line s{}" points="{}"><title>{}</title></polyline>').format(number % 4, path, name))
-        if len(points) == 1:
-            parts.append(Markup('<circle class="dot s{}" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(number % 4, *map(float, path.split(","))))
     legend = Markup().join(
         Markup('<tspan class="s{}" dx="{}">●</tspan><tspan dx="4">{}</tspan>').format(n % 4, 0 if n == 0 else 12, name)
         for n, name in enumerate(series)

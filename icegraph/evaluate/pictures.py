@@ -26,7 +26,6 @@ from icegraph.grid import Grid
 from icegraph.scene import Scene
 
 WIDTH = 1000.0
-MOST_OUTLINES = 1500
 _ICE_RAMP = np.array([[6, 20, 38], [22, 62, 94], [74, 123, 155], [158, 193, 210], [240, 247, 250]], float)  # dark water to bright ice
 _SIGMA_68, _SIGMA_95 = (math.sqrt(-2 * math.log(1 - p)) for p in (0.68, 0.95))
 
@@ -96,8 +95,11 @@ def picture_map(scene: Scene, key: str, longest: int) -> Map:
     return Map(key, grid, WIDTH * grid.height / grid.width, _webp(image), alt)
 
 
-def outlines(labels: Path, view: Map) -> tuple[dict[int, str], int]:
-    """Outlines of the floes of a label raster, in units of the map: floe id → SVG path, the largest first; and how many were too many."""
+def outlines(labels: Path, view: Map, most: int) -> tuple[dict[int, str], int]:
+    """Outlines of the `most` largest floes of a label raster, and how many are left out.
+
+    The outlines are SVG paths by floe id, in units of the map, the largest first.
+    """
     import shapely
     from rasterio.features import shapes
     from shapely.geometry import shape as to_shape
@@ -112,8 +114,8 @@ def outlines(labels: Path, view: Map) -> tuple[dict[int, str], int]:
     whole = {floe: shapely.union_all(parts) if len(parts) > 1 else parts[0] for floe, parts in pieces.items()}
     order = sorted(whole, key=lambda floe: (-whole[floe].area, floe))
     factor = WIDTH / across
-    paths = {floe: _path(shapely.simplify(whole[floe], 0.7), factor) for floe in order[:MOST_OUTLINES]}
-    return paths, max(len(order) - MOST_OUTLINES, 0)
+    paths = {floe: _path(shapely.simplify(whole[floe], 0.7), factor) for floe in order[:most]}
+    return paths, max(len(order) - most, 0)
 
 
 def track_colour(track: int) -> str:

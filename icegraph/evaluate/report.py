@@ -22,6 +22,7 @@ from icegraph.scene import Scene, footprint
 from icegraph.store import code_version, sha256
 
 MOST_PICTURES = 12
+MOST_OUTLINES = 6000  # in the whole page: about half a kilobyte each
 _SENSORS = {"sar": "SAR", "optical": "Optical", "mixed": "SAR to optical"}
 
 
@@ -84,7 +85,8 @@ def render(run: Run) -> str:
         pass_id: pictures.picture_map(run.scenes[pass_id], f"pass-{number}", 1100 if len(chosen) <= 4 else 880)
         for number, pass_id in enumerate(chosen)
     }
-    paths = {pass_id: pictures.outlines(run.segments[pass_id] / "labels.tif", view) for pass_id, view in views.items()}
+    most = MOST_OUTLINES // max(len(chosen), 1)
+    paths = {pass_id: pictures.outlines(run.segments[pass_id] / "labels.tif", view, most) for pass_id, view in views.items()}
     return environment.get_template("report.html.j2").render(
         run=run,
         metrics=run.metrics,
@@ -294,7 +296,8 @@ def _drift_figures(run: Run, views: Mapping[str, pictures.Map]) -> dict[str, Any
         f"passes above. {show_number(shown)} of {show_number(number)} tracks are drawn."
     )
     speed, direction = _directions(run, moving)
-    edges = np.linspace(0, max(float(speed.max()) * 100, 0.1), 25)
+    # A few wrong matches can be very fast: the axis ends where the hundredth part of the sightings begins.
+    edges = np.linspace(0, max(float(np.percentile(speed, 99)) * 110, 0.1), 25)
     counts = np.histogram(speed * 100, edges)[0]
     return {
         "map": Figure(pictures.draw_map(view, layers, embed=False, label=label, dim=0.35), caption),
@@ -338,23 +341,30 @@ def _forecast_figure(run: Run, views: Mapping[str, pictures.Map]) -> Figure | No
     if base is None:
         return None
     view = views[base]
-    horizon = _told_horizon(forecast)
-    rows = forecast[np.isclose(forecast["horizon_h"].astype(float), horizon)]
-    rows = rows.sort_values(["sigma_major_m", "track_id"], kind="stable")
-    rows = rows.iloc[pictures.apart(view, rows, run.tables.crs, most=60)]
+    rows = _clear_forecast(view, forecast, run.tables.crs)
+    if not len(rows):
+        return None
+    horizon = float(rows["horizon_h"].iloc[0])
     layer = pictures.forecast_layer(view, rows, start, run.tables.crs)
     label = f"Forecast places of {len(rows)} floes {horizon:g} hours ahead with their ellipses"
     caption = (
         f"Where {len(rows)} of {show_number(forecast['track_id'].nunique())} floes are expected {horizon:g} h after the last pass: "
-        "the surest ones whose ellipses do not cover each other. The inner ellipse should hold the floe in 68 of 100 cases, the outer one in 95."
+        "the surest ones whose ellipses do not cover each other. "
+        "The inner ellipse should hold the floe in 68 of 100 cases, the outer one in 95."
     )
     return Figure(pictures.draw_map(view, [layer], embed=False, label=label, dim=0.5), caption)
 
 
-def _told_horizon(forecast: pd.DataFrame) -> float:
-    """The horizon nearest to a day."""
-    horizons = forecast["horizon_h"].astype(float).unique()
-    return float(min(horizons, key=lambda h: (abs(h - 24), h)))
+def _clear_forecast(view: pictures.Map, forecast: pd.DataFrame, crs: str) -> pd.DataFrame:
+    """Rows of one horizon whose ellipses do not cover each other: the horizon nearest to a day that shows 15 floes, or most."""
+    best = forecast.iloc[:0]
+    for horizon in sorted(forecast["horizon_h"].astype(float).unique(), key=lambda h: (abs(h - 24), h)):
+        rows = forecast[np.isclose(forecast["horizon_h"].astype(float), horizon)].sort_values(["sigma_major_m", "track_id"], kind="stable")
+        rows = rows.iloc[pictures.apart(view, rows, crs, most=60)]
+        best = rows if len(rows) > len(best) else best
+        if len(best) >= 15:
+            break
+    return best
 
 
 def _size_figure(run: Run) -> Figure | None:
@@ -430,7 +440,7 @@ def _curves(model: Path) -> list[Figure]:
                 ]
                 for name in chosen[:4]
             }
-            if series:
+            if any(len(points) > 1 for points in series.values()):
                 title = f"{_model_name(model)}: {phase}, {kind}"
                 best = {n: (min if kind == "loss" else max)(y for _, y in points) for n, points in series.items()}
                 caption = "Best " + ", ".join(f"{n} {show_number(value)}" for n, value in best.items()) + "."

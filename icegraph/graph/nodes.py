@@ -33,20 +33,21 @@ class Feature:
 
 
 # Centre, scale and noise are fixed, not taken from the data at hand: a model then meets the same numbers everywhere. They were read
-# off hand-drawn MODIS floes of four seas. Radiometry is a robust z-score within the pass, so it needs no constants and a pass of any
+# off hand-drawn MODIS floes of four seas; the noise is between what these show and what small floes found in speckle do. Radiometry is a robust z-score within the pass, so it needs no constants and a pass of any
 # band, brighter or darker, gives comparable numbers; where a band is missing it is 0.
 _SHAPE_CENTRE = (0.11, 0.02, 0.05, 0.04, 0.027, 0.02, 0.018, 0.014)
 _SHAPE_SCALE = (0.09, 0.017, 0.032, 0.024, 0.015, 0.012, 0.011, 0.008)
+_SHAPE_NOISE = (0.5, 1.0, 0.8, 0.8, 1.0, 1.0, 1.0, 1.0)
 FEATURES = (
     Feature("log_area_m2", 16.0, 1.0, 0.15),
     Feature("log_pixels", 5.0, 1.0, np.inf),
-    Feature("elongation", 0.35, 0.25, 0.3),
-    Feature("solidity", 0.91, 0.06, 0.5),
-    Feature("circularity", 0.86, 0.1, 0.5),
-    *(Feature(name, centre, scale, 0.5) for name, centre, scale in zip(SHAPES, _SHAPE_CENTRE, _SHAPE_SCALE, strict=True)),
-    Feature("brightness", 0.0, 1.0, 0.6),
-    Feature("second_brightness", 0.0, 1.0, 0.7),
-    Feature("texture", 0.0, 1.0, 0.7),
+    Feature("elongation", 0.35, 0.25, 0.45),
+    Feature("solidity", 0.91, 0.06, 0.6),
+    Feature("circularity", 0.86, 0.1, 0.8),
+    *(Feature(name, *numbers) for name, *numbers in zip(SHAPES, _SHAPE_CENTRE, _SHAPE_SCALE, _SHAPE_NOISE, strict=True)),
+    Feature("brightness", 0.0, 1.0, 0.4),
+    Feature("second_brightness", 0.0, 1.0, 0.4),
+    Feature("texture", 0.0, 1.0, 0.6),
     Feature("touches_edge", 0.0, 1.0, 1.0),
 )
 NAMES = tuple(feature.name for feature in FEATURES)

@@ -101,6 +101,17 @@ class Manifest(BaseModel):
         """The passes to calibrate and segment: all but AMSR2."""
         return [entry for entry in self.passes if entry.kind != "amsr2"]
 
+    def require_scenes(self) -> list[Pass]:
+        """The same, where there is at least one.
+
+        Raises:
+            InputError: There is none; it tells every refusal.
+        """
+        if not self.scenes:
+            reasons = " ".join(refusal.reason for refusal in self.refused) or "there are only AMSR2 swaths"
+            raise InputError("input", f"no pass could be used: {reasons.rstrip('.')}", "mend these, or name other passes")
+        return self.scenes
+
     @property
     def partners(self) -> list[Pass]:
         """The AMSR2 swaths, for fuse."""

@@ -37,6 +37,7 @@ class Look:
         ice: Reflectance of a middling floe.
         floe_spread: Standard deviation between floes, as a share of `ice`.
         texture: Standard deviation within a floe, as a share of `ice`.
+        specks: What the darkest spots of a floe (ponds, short cracks) lose of their reflectance.
         dark_share: Share of floes darkened by melt.
         dark: What melt leaves of their reflectance.
         fragment: Reflectance of fragments, as a share of `ice`.
@@ -57,6 +58,7 @@ class Look:
     ice: float
     floe_spread: float
     texture: float
+    specks: float
     dark_share: float
     dark: float
     fragment: float
@@ -80,7 +82,8 @@ class Look:
         return cls(
             ice=float(rng.uniform(0.34, 0.7)),
             floe_spread=float(rng.uniform(0.01, 0.1)),
-            texture=float(rng.uniform(0.006, 0.03)) * (1.7 if melt else 1.0),
+            texture=float(rng.uniform(0.006, 0.035)) * (1.7 if melt else 1.0),
+            specks=float(rng.uniform(0, 0.25)),
             dark_share=float(rng.uniform(0, 0.3)) if melt else float(rng.uniform(0, 0.05)),
             dark=float(rng.uniform(0.6, 0.9)),
             fragment=float(rng.uniform(0.68, 0.97)),
@@ -90,7 +93,7 @@ class Look:
             blueness=(float(rng.uniform(0.01, 0.05)), float(rng.uniform(-0.005, 0.065))),
             psf_px=float(rng.uniform(0.5, 1.0)),
             sharpening=float(rng.uniform(0, 0.5)),
-            noise=float(np.exp(rng.uniform(np.log(0.012), np.log(0.045)))),
+            noise=float(np.exp(rng.uniform(np.log(0.014), np.log(0.055)))),
             unevenness=float(rng.uniform(0.005, 0.05)),
             false_gain=float(rng.uniform(1.05, 1.45)),
             nir=float(rng.uniform(0.62, 1.0)),
@@ -163,6 +166,7 @@ def _surface(snapshot: Snapshot, look: Look) -> tuple[F32, F32, F32]:
     gap = look.water + (look.slush * look.ice - look.water) * slush
     spread = np.where(floe, look.floe_spread, look.fragment_spread)
     bright = look.ice * np.where(floe, 1.0, look.fragment) * (1 + spread * np.clip(shade, -2.5, 2.5) + look.texture * snapshot.texture)
+    bright = bright * (1 - look.specks * np.clip((-2.2 - snapshot.texture) / 0.5, 0, 1))
     melted = floe & (np.modf(np.abs(shade) * 977.0)[0] < look.dark_share)
     bright = np.where(melted, bright * look.dark, bright)
     return ice, gap.astype(np.float32), bright.astype(np.float32)

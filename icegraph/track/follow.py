@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from icegraph.errors import InputError
 from icegraph.graph import Graph, read_graph
@@ -18,7 +20,7 @@ from icegraph.track.link import Link, Scored, Tracks, link_tracks
 from icegraph.track.matcher import Matcher, one_thread, read_matcher
 from icegraph.track.pair import make_pair
 
-# A floe not seen for longer than the gap that tracks bridge is given up.
+# A floe that so many later passes of its place have not shown is given up: tracks bridge no longer gap.
 _LIVE_PASSES = 3
 
 
@@ -83,6 +85,8 @@ def _follow(graph: Graph, tracks: Tracks, vectors: Vectors) -> tuple[gpd.GeoData
     sigmas = [centroid_sigma_m(entry.nodes.size_m.astype(float) ** 2, entry.pixel_m) for entry in graph.passes]
     states: dict[tuple[int, int], forecast.State] = {}
     rows, ahead = [], []
+    followers = np.bincount([pair.first for pair in graph.pairs], minlength=len(graph.passes))
+    last = _last_times(graph)
     for number, entry in enumerate(graph.passes):
         seconds = entry.time.timestamp()
         for floe, place in enumerate(entry.nodes.xy):
@@ -100,9 +104,17 @@ def _follow(graph: Graph, tracks: Tracks, vectors: Vectors) -> tuple[gpd.GeoData
             else:
                 motion = (*map(float, state.mean[2:]), float(np.sqrt(np.trace(state.covariance[2:, 2:]) / 2)))
             rows.append((name, entry.time, entry.id, int(entry.floes[floe]), *motion, confidence, *place))
-            if goes is None and number >= len(graph.passes) - _LIVE_PASSES and (came is not None):
-                ahead += _ahead(name, state, graph.passes[-1].time, confidence)
+            if goes is None and came is not None and followers[number] < _LIVE_PASSES:
+                ahead += _ahead(name, state, last[number], confidence)
     return _sightings(rows, graph.passes[0].crs), _forecast(ahead, graph.passes[0].crs)
+
+
+def _last_times(graph: Graph) -> list[datetime]:
+    """For each pass, the time of the last pass that overlapping passes join it with: a graph may hold several seas."""
+    first, second = (np.array([getattr(pair, end) for pair in graph.pairs], np.int64) for end in ("first", "second"))
+    table = coo_array((np.ones(first.size), (first, second)), shape=(len(graph.passes),) * 2)
+    sea = connected_components(table, directed=False)[1]
+    return [max(other.time for other, there in zip(graph.passes, sea, strict=True) if there == here) for here in sea]
 
 
 def _prior(vectors: Vectors, weights: NDArray[np.float64], number: int, place: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -17,6 +17,7 @@ ACCELERATION = 0.08**2 / 86400.0
 # What is known of ice drift before any vector is seen: zero, and rarely above half a metre a second.
 STILL_SIGMA = 0.2
 _SPREAD = 0.03
+_NEAR_M = 200_000.0
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def ellipse(covariance: NDArray[np.float64]) -> tuple[float, float, float]:
 def surroundings(
     place: NDArray[np.float64], places: NDArray[np.float64], velocities: NDArray[np.float64], weights: NDArray[np.float64], count: int = 12
 ) -> tuple[NDArray[np.float64], float]:
-    """Mean velocity [2] and standard deviation of the nearest vectors; stillness and `STILL_SIGMA` where there are none."""
-    usable = weights > 0
+    """Mean velocity [2] and standard deviation of the nearest vectors; where none is within `_NEAR_M`, 0 and `STILL_SIGMA`."""
+    usable = (weights > 0) & (np.linalg.norm(places - place, axis=1) <= _NEAR_M)
     if not usable.any():
         return np.zeros(2), STILL_SIGMA
     places, velocities, weights = places[usable], velocities[usable], weights[usable]

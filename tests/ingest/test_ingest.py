@@ -213,8 +213,17 @@ def test_a_picture_without_an_item_is_guessed_and_each_guess_is_told(write_rgb: 
     assert local == pytest.approx(13.5, abs=0.02)  # Aqua's nominal crossing
     told = " ".join(entry.notes)
     assert "bands: red, green, blue guessed" in told and "nominal crossing of 13.5 h" in told
-    false = write_rgb("baffin_aqua_20060704.falsecolor.tif")
+    false = write_rgb("hudson_aqua_20060513.falsecolor.tif")
     assert ingest([false], tmp_path / "out").passes[0].bands == ["swir22", "nir", "red"]
+
+
+def test_true_and_false_colour_of_one_name_are_one_pass_whichever_is_named(write_rgb: Write, tmp_path: Path) -> None:
+    true, false = write_rgb("a_20060704.truecolor.tif"), write_rgb("a_20060704.falsecolor.tif")
+    for given in ([true], [false], [true, false], [tmp_path / "in"]):
+        (entry,) = ingest(given, tmp_path / "out").passes
+        assert (entry.href, entry.bands) == (true, ["red", "green", "blue", "swir22", "nir"])
+        assert {file.path for file in entry.files} == {true, false}
+        assert f"{false.name} lies beside it and is taken for bands 7-2-1" in entry.notes
 
 
 @pytest.mark.parametrize(

@@ -91,3 +91,16 @@ def test_weather_differs_from_pass_to_pass_and_clouds_lie_between_0_and_1() -> N
     assert any(cloud.max() > 0.8 for cloud in clouds)
     assert any(cloud.max() < 0.4 for cloud in clouds)
     assert not np.array_equal(take(field, 0).wind_m_s, take(field, 1).wind_m_s)
+
+
+def test_consolidated_ground_is_brash_with_hardly_a_floe() -> None:
+    field = next(f for f in (make(seed) for seed in range(20, 60)) if f.fragments.solid.mean() > 0.05)
+    seen = take(field)
+    row, col = (np.round(at).astype(int) for at in seen.grid.rowcol(*(field.fragments.place + field.centre_m).T))
+    inside = field.fragments.solid & (row > 2) & (row < 157) & (col > 2) & (col < 157)
+    classes = seen.classes[row[inside], col[inside]]
+    assert len(classes) > 100
+    assert (classes == FLOE).mean() < 0.25  # those pushed onto its rim
+    assert (classes == WATER).mean() < 0.02
+    assert seen.slush is not None
+    assert seen.slush[row[inside], col[inside]].mean() > 0.9

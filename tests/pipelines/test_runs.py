@@ -1,0 +1,124 @@
+"""Both pipelines, whole, on small simulated fields and on a real pair, each task a process of its own."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pandas
+import pytest
+import rasterio
+import xarray
+from typer.testing import CliRunner
+
+from icegraph.cli import app
+from icegraph.laptop import Field, track_passes, train_on_simulation
+from icegraph.progress import silent
+from pipelines.local import RunError, run_local
+
+FIELDS = (
+    Field("sar-a", ("sar", "amsr2"), 10.24, 2, 24.0, 1),
+    Field("sar-test", ("sar", "amsr2"), 10.24, 2, 24.0, 2, holdout=True),
+    Field("optical-a", ("optical",), 48.0, 2, 3.0, 3),
+    Field("optical-test", ("optical",), 48.0, 2, 3.0, 4, holdout=True),
+)
+STEPS = {"pretrain_steps": 10, "steps": 120, "matcher_steps": 100}
+
+
+def run(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
+    return run_local(name, arguments, root, log, lambda task, text, share: None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    place = train_on_simulation(out, 0, run, silent, FIELDS, **STEPS)
+    assert place == out / "training"
+    return out
+
+
+def icegraph(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_all_stages_ran_and_left_what_a_person_wants(trained: Path) -> None:
+    ran = set(re.findall(r"Executing task \S*'([\w-]+)'", (trained / "training" / "run.log").read_text()))
+    assert {"ingest", "calibrate", "fuse", "segment-train", "segment", "graph-build", "gnn-train", "track", "evaluate"} <= ran
+    kept = {path.name for path in (trained / "training").iterdir()}
+    assert kept == {"report.html", "metrics.json", "gate.json", "manifest.json", "passes", "tracks", "models", "run.log"}
+    assert {path.name for path in (trained / "training" / "models").iterdir()} == {"segmenter-sar", "segmenter-optical", "matcher"}
+    assert not [path for path in trained.iterdir() if path.name.startswith(".")]
+
+
+def test_only_held_out_passes_are_judged_and_all_are_segmented(trained: Path) -> None:
+    metrics = json.loads((trained / "training" / "metrics.json").read_text())
+    held_out = {
+        path.name.removesuffix(".labels.tif") for field in FIELDS if field.holdout for path in truth(trained, field).glob("*.labels.tif")
+    }
+    assert set(metrics["passes"]) == held_out
+    assert len(list((trained / "training" / "passes").iterdir())) == sum(field.passes for field in FIELDS)
+    assert metrics["sensors"]["optical"]["segmentation"]["f1"] > 0.3
+    assert metrics["sensors"]["optical"]["matching"]["precision"] > 0.5
+
+
+def test_models_are_registered_exactly_when_the_gate_lets_them(trained: Path) -> None:
+    passed = json.loads((trained / "training" / "gate.json").read_text())["passed"]
+    assert (trained / "models" / "matcher" / "champion.json").exists() == passed
+
+
+def test_the_commands_keep_their_contract(trained: Path, tmp_path: Path) -> None:
+    field, models = FIELDS[3], trained / "training" / "models"
+    icegraph("segment", trained / "simulation" / field.name / "passes", "--out", tmp_path / "s", "--model", models)
+    passes = sorted(path for path in (tmp_path / "s").iterdir())
+    assert len(passes) == field.passes
+    for folder in passes:
+        with rasterio.open(folder / "labels.tif") as labels, rasterio.open(next(truth(trained, field).glob("*.labels.tif"))) as known:
+            assert labels.dtypes == ("uint32",)
+            assert (labels.transform, labels.shape, labels.crs) == (known.transform, known.shape, known.crs)
+            ids = set(labels.read(1).ravel().tolist()) - {0}
+        floes = geopandas.read_parquet(folder / "floes.parquet")
+        assert set(floes["floe_id"]) == ids
+        assert json.loads((folder / "item.json").read_text())["id"] == folder.name
+        online = trained / "training" / "passes" / folder.name / "labels.tif"
+        assert online.read_bytes() == (folder / "labels.tif").read_bytes()
+    icegraph("track", tmp_path / "s", "--out", tmp_path / "t", "--model", models)
+    matches = pandas.read_parquet(tmp_path / "t" / "matches.parquet")
+    assert list(matches.columns) == ["pass_from", "floe_from", "pass_to", "floe_to", "confidence"]
+    assert set(matches["pass_from"]) == {passes[0].name}
+    assert matches["floe_from"].is_unique
+    tracks = geopandas.read_parquet(tmp_path / "t" / "tracks.parquet")
+    assert {"track_id", "time", "geometry", "u", "v", "sigma", "confidence"} <= set(tracks.columns)
+    assert set(geopandas.read_parquet(tmp_path / "t" / "forecast.parquet")["horizon_h"]) == {6, 24, 48}
+    with xarray.open_dataset(tmp_path / "t" / "drift.nc") as drift:
+        assert drift.attrs["Conventions"] == "CF-1.8"
+    said = icegraph("evaluate", tmp_path / "s", "--truth", truth(trained, field), "--tracks", tmp_path / "t", "--out", tmp_path / "e")
+    assert "Outlines, F1" in said
+    assert (tmp_path / "e" / "report.html").exists()
+
+
+def test_a_real_pair_is_tracked(trained: Path, shared_data: Path, tmp_path: Path) -> None:
+    case = shared_data / "modis_floes" / "sea_of_okhostk-50km-20180412"
+    models = str(trained / "training" / "models")
+    place = track_passes([case / "aqua.json", case / "terra.json"], tmp_path, models, [case], run)
+    metrics = json.loads((place / "metrics.json").read_text())
+    assert list(metrics["passes"]) == [f"{case.name}-terra", f"{case.name}-aqua"]
+    assert metrics["sensors"]["optical"]["segmentation"]["f1"] > 0.2
+    with (
+        rasterio.open(place / "passes" / f"{case.name}-aqua" / "labels.tif") as labels,
+        rasterio.open(case / "aqua.truecolor.tif") as image,
+    ):
+        assert (labels.transform, labels.shape, labels.crs) == (image.transform, image.shape, image.crs)
+
+
+def test_a_task_that_fails_gives_its_sentence_and_leaves_nothing(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match=r"^ingest: .*empty.*the whole log is in .*tracking\.log\.$"):
+        track_passes([tmp_path / "empty"], tmp_path / "out", str(trained / "training" / "models"), [], run)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tracking.log"]
+
+
+def truth(out: Path, field: Field) -> Path:
+    return out / "simulation" / field.name / "truth"
