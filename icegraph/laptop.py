@@ -179,7 +179,7 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
 def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: float) -> None:
     """Follow the floes of the segmented passes in `folder`."""
     from icegraph.graph import build_graph
-    from icegraph.track import track
+    from icegraph.track.follow import track
 
     passes = scene_folders([folder])
     if not passes:

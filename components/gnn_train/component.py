@@ -28,7 +28,7 @@ def gnn_train(
 
     from icegraph.errors import told
     from icegraph.progress import print_progress
-    from icegraph.track import fit_matcher
+    from icegraph.track.fit import fit_matcher
     from icegraph.truth import find_truth, identities
 
     with told():

@@ -17,7 +17,7 @@ def track(graph: dsl.Input[dsl.Dataset], model: dsl.Input[dsl.Model], tracks: ds
     from pathlib import Path
 
     from icegraph.errors import told
-    from icegraph.track import track
+    from icegraph.track.follow import track
 
     with told():
         track(Path(graph.path), Path(model.path), Path(tracks.path))

@@ -135,13 +135,15 @@ def polar_sketch(footprints: Sequence[Sequence[tuple[float, float]]], *, label: 
 def timeline(passes: Sequence[tuple[str, datetime, str]], *, label: str) -> Markup:
     """When the passes were: (id, time, sensor) on one axis of time."""
     times = [time for _, time, _ in passes]
+    several = len({sensor for _, _, sensor in passes}) > 1
     first, last = min(times), max(times)
     span = max((last - first).total_seconds(), 3600.0)
     right = [40 + 680 * (time - first).total_seconds() / span if last > first else 380.0 for time in times]
     parts = [Markup('<line class="axis" x1="24" x2="736" y1="34" y2="34"/>')]
     for (name, time, sensor), x in zip(passes, right, strict=True):
-        shape = Markup('<circle class="dot {}" cx="{:.1f}" cy="34" r="6"><title>{} · {:%d %b %Y %H:%M} UTC</title></circle>')
-        parts.append(shape.format("s0" if sensor == "sar" else "s1", x, name, time))
+        shape = Markup('<circle class="dot {}" cx="{:.1f}" cy="{}" r="5.5"><title>{} · {:%d %b %Y %H:%M} UTC</title></circle>')
+        down = 34 if not several else 28 if sensor == "sar" else 40
+        parts.append(shape.format("s0" if sensor == "sar" else "s1", x, down, name, time))
     if last > first:
         days = span / 86400
         step = timedelta(days=max(1, math.ceil(days / 7))) if days > 2 else timedelta(hours=max(1, math.ceil(days * 24 / 7)))
@@ -155,7 +157,7 @@ def timeline(passes: Sequence[tuple[str, datetime, str]], *, label: str) -> Mark
         x = 40 + 680 * (time - first).total_seconds() / span if last > first else 380.0
         text = f"{time:%d %b}" if time.hour == 0 else f"{time:%d %b %H:%M}"
         parts.append(
-            Markup('<path class="axis" d="M{:.1f} 44v6"/><text x="{:.1f}" y="64" text-anchor="middle">{}</text>').format(x, x, text)
+            Markup('<path class="axis" d="M{:.1f} 46v5"/><text x="{:.1f}" y="64" text-anchor="middle">{}</text>').format(x, x, text)
         )
     return Markup('<svg class="chart timeline" viewBox="0 14 760 58" role="img" aria-label="{}">{}</svg>').format(
         label, Markup().join(parts)

@@ -1,6 +1,6 @@
 """How well floes of two passes were paired: precision and recall of the pairs of ids, among floes found and known in both."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, Self
@@ -17,15 +17,23 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True)
 class LinkCounts:
-    """Pairs of floes: true ones, those told and judged, and the right ones among them."""
+    """Pairs of floes.
+
+    Args:
+        true: Pairs that could be told.
+        told: Pairs told and judged.
+        right: The right ones among those told.
+        met: The true ones among those told; a right pair that jumps over a sighting is none of them.
+    """
 
     true: int = 0
     told: int = 0
     right: int = 0
+    met: int = 0
 
     def __add__(self, other: Self) -> "LinkCounts":
         """Counts of both together."""
-        return LinkCounts(self.true + other.true, self.told + other.told, self.right + other.right)
+        return LinkCounts(self.true + other.true, self.told + other.told, self.right + other.right, self.met + other.met)
 
     def metrics(self) -> dict[str, float]:
         """Counts, `precision`, `recall` and `f1`; a figure that is not defined is left out."""
@@ -33,9 +41,11 @@ class LinkCounts:
         if self.told:
             out["precision"] = self.right / self.told
         if self.true:
-            out["recall"] = self.right / self.true
-        if self.told + self.true:
-            out["f1"] = 2 * self.right / (self.told + self.true)
+            out["recall"] = self.met / self.true
+        if self.right and self.met:
+            out["f1"] = 2 / (self.told / self.right + self.true / self.met)
+        elif self.told + self.true:
+            out["f1"] = 0.0
         return out
 
 
@@ -78,7 +88,7 @@ def count_links(
 
     A link is judged where the truth can contradict it: both its floes have an identity, or one has an identity that was found in the
     other pass too. A link between floes that the truth does not know is not counted. A right link that jumps over a
-    sighting is right, and is added to the true ones.
+    sighting counts for precision, and not for recall.
 
     Args:
         links: The links told.
@@ -91,7 +101,7 @@ def count_links(
     present = {pass_id: set(floes.values()) for pass_id, floes in identities.items()}
     told = dict.fromkeys(compared, 0)
     right = dict.fromkeys(compared, 0)
-    extra = dict.fromkeys(compared, 0)
+    met = dict.fromkeys(compared, 0)
     for link in links:
         pair = (link.pass_from, link.pass_to)
         a, b = identities.get(link.pass_from, {}).get(link.floe_from), identities.get(link.pass_to, {}).get(link.floe_to)
@@ -99,12 +109,21 @@ def count_links(
         if both or a in present.get(link.pass_to, ()) or b in present.get(link.pass_from, ()):
             told[pair] += 1
             right[pair] += both and a == b
-            extra[pair] += both and a == b and link not in true[pair]
-    return {pair: LinkCounts(len(true[pair]) + extra[pair], told[pair], right[pair]) for pair in compared}
+            met[pair] += link in true[pair]
+    return {pair: LinkCounts(len(true[pair]), told[pair], right[pair], met[pair]) for pair in compared}
 
 
-def chains(order: Sequence[str], sensor_of: Mapping[str, str], links: Iterable[Link]) -> list[list[str]]:
-    """The passes that are followed together, each list in time order: those of one sensor, or all where links join two sensors."""
-    if any(sensor_of[link.pass_from] != sensor_of[link.pass_to] for link in links):
-        return [list(order)]
-    return [[pass_id for pass_id in order if sensor_of[pass_id] == sensor] for sensor in dict.fromkeys(map(sensor_of.__getitem__, order))]
+def links_within(links: Iterable[Link], passes: Collection[str]) -> list[Link]:
+    """The links that the matches make between some of the passes: a floe that was followed through other passes is followed through them.
+
+    For passes of one sensor among those of two, these are the links that a run of the one sensor would have to tell.
+    """
+    onward = {(link.pass_from, link.floe_from): (link.pass_to, link.floe_to) for link in links}
+    out = []
+    for start in onward:
+        end = onward[start]
+        while end[0] not in passes and end in onward:
+            end = onward[end]
+        if start[0] in passes and end[0] in passes:
+            out.append(Link(*start, *end))
+    return out

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.evaluate.drift import DriftErrors, drift_errors, known_places, label_places
-from icegraph.evaluate.forecast import ForecastErrors, hindcast
-from icegraph.evaluate.matching import LinkCounts, chains, count_links, right_links
+from icegraph.evaluate.drift import drift_errors, known_places, label_places
+from icegraph.evaluate.forecast import hindcast
+from icegraph.evaluate.matching import LinkCounts, count_links, links_within, right_links
 from icegraph.evaluate.segmentation import (
     NO_FLOE_GROUND,
     SIZE_EDGES_PX,
@@ -193,25 +193,22 @@ def _link_figures(
         return {}
     identities = {pass_id: one.identities for pass_id, one in judged.items()}
     links = [link for link in tables.matches if link.pass_from in judged and link.pass_to in judged]
-    counts: dict[tuple[str, str], LinkCounts] = {}
-    for chain in chains([pass_id for pass_id in order if pass_id in judged], sensor_of, links):
-        counts |= count_links([link for link in links if link.pass_from in chain], identities, chain)
     times = {pass_id: scenes[pass_id].time for pass_id in order}
     found = {pass_id: _whole_floes(segments[pass_id], scenes[pass_id], tables) for pass_id in judged}
     known = {pass_id: one.known for pass_id, one in judged.items()}
-    right = right_links(links, identities)
-
-    def group(pair: tuple[str, str]) -> str:
-        a, b = sensor_of[pair[0]], sensor_of[pair[1]]
-        return a if a == b else "mixed"
-
-    groups = dict.fromkeys(map(group, counts))
-    matching = {name: sum((c for pair, c in counts.items() if group(pair) == name), LinkCounts()).metrics() for name in groups}
-    drift: dict[str, DriftErrors] = {
-        name: drift_errors([k for k in right if group((k.pass_from, k.pass_to)) == name], found, known, identities, times)
-        for name in groups
-    }
-    forecast: dict[str, ForecastErrors] = hindcast(tables, known, identities, times, sensor_of, _place_sigma(tables, scenes, areas))
+    known_order = [pass_id for pass_id in order if pass_id in judged]
+    matching, drift = {}, {}
+    for sensor in dict.fromkeys(sensor_of[pass_id] for pass_id in known_order):
+        own = [pass_id for pass_id in known_order if sensor_of[pass_id] == sensor]
+        told = links_within(links, own)
+        matching[sensor] = sum(count_links(told, identities, own).values(), LinkCounts()).metrics()
+        drift[sensor] = drift_errors(right_links(told, identities), found, known, identities, times)
+    crossing = [link for link in links if sensor_of[link.pass_from] != sensor_of[link.pass_to]]
+    if crossing:
+        counts = count_links(links, identities, known_order)
+        matching["mixed"] = sum((c for (a, b), c in counts.items() if sensor_of[a] != sensor_of[b]), LinkCounts()).metrics()
+        drift["mixed"] = drift_errors(right_links(crossing, identities), found, known, identities, times)
+    forecast = hindcast(tables, known, identities, times, sensor_of, _place_sigma(tables, scenes, areas))
     return {
         "matching": matching,
         "drift": {name: errors.metrics() for name, errors in drift.items()},

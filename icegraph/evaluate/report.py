@@ -255,7 +255,10 @@ def _where(run: Run) -> dict[str, Figure] | None:
         f"Footprints around {heading['where']}; polar stereographic.",
     )
     rows = [(pass_id, run.scenes[pass_id].time, run.scenes[pass_id].sensor) for pass_id in run.order]
-    times = Figure(charts.timeline(rows, label=f"Times of the passes: {heading['when']}"), "Times of the passes, UTC.")
+    times = Figure(
+        charts.timeline(rows, label=f"Times of the passes: {heading['when']}"),
+        "Times of the passes, UTC" + (": SAR above, optical below." if len({r[2] for r in rows}) > 1 else "."),
+    )
     return {"map": places, "timeline": times}
 
 
@@ -273,7 +276,9 @@ def _pass_figure(run: Run, pass_id: str, view: pictures.Map, paths: dict[int, st
     if "f1" in figures.get("segmentation", {}):
         words += f"; F1 {show_number(figures['segmentation']['f1'])}"
     caption = f"{_sensor(scene.sensor)}, {figures['pixel_m']:g} m pixels. {words[0].upper()}{words[1:]}."
-    svg = pictures.draw_map(view, [layer], embed=True, label=f"{view.alt}; {words}", text=22)
+    # Bright ice is shown a little darker, so that the colours of the outlines stand out.
+    dim = 0.25 if scene.sensor == "optical" else 0.0
+    svg = pictures.draw_map(view, [layer], embed=True, label=f"{view.alt}; {words}", text=22, dim=dim)
     return Figure(svg, caption, f"{scene.time:%d %B %Y, %H:%M} UTC")
 
 

@@ -32,9 +32,10 @@ class Feature:
     noise: float
 
 
-# Centre, scale and noise are fixed, not taken from the data at hand: a model then meets the same numbers everywhere. They were read
-# off hand-drawn MODIS floes of four seas; the noise is between what these show and what small floes found in speckle do. Radiometry is a robust z-score within the pass, so it needs no constants and a pass of any
-# band, brighter or darker, gives comparable numbers; where a band is missing it is 0.
+# Centre, scale and noise are fixed, not taken from the data at hand: a model then meets the same numbers everywhere. Centre and scale were
+# read off hand-drawn MODIS floes of four seas; the noise lies between what these show and what small floes found in speckle do. Radiometry
+# is a robust z-score within the pass, so it needs no constants, and a pass of any band, brighter or darker, gives comparable numbers; where
+# a band is missing it is 0.
 _SHAPE_CENTRE = (0.11, 0.02, 0.05, 0.04, 0.027, 0.02, 0.018, 0.014)
 _SHAPE_SCALE = (0.09, 0.017, 0.032, 0.024, 0.015, 0.012, 0.011, 0.008)
 _SHAPE_NOISE = (0.5, 1.0, 0.8, 0.8, 1.0, 1.0, 1.0, 1.0)

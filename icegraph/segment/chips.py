@@ -21,7 +21,7 @@ from icegraph.truth import IGNORE, read_labels
 FloatArray = NDArray[np.float32]
 UNKNOWN = 255  # class of a pixel of which nothing is known
 NOT_FLOE = 254  # class of a pixel of which only that is known
-ZOOM = (0.7, 1.4)
+ZOOM = (0.7, 1.8)
 _NEAR_PX = 2.5
 _SMALLEST_PX = 16  # a whole floe below this after zooming cannot be told from brash: it is left out of the loss
 

@@ -7,11 +7,12 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
    are one marker, across seams too.
 2. *Growth*: markers take the floe pixels around them, from deep to shallow, one pixel a step, `STEPS` steps at most: a marker-controlled
    watershed of the distance map with a bounded reach, which is enough as markers end only `marker_px` inside the boundary.
-3. *Holes*: what is enclosed in one floe becomes part of it, if it is small, or not large and not surely water.
+3. *Holes*: what is enclosed in one floe becomes part of it, if it is small, or not large and not surely water; so do islands, pieces
+   with no gap to the one floe around them.
 4. Areas are counted over all windows, small floes are dropped, ids made dense in the order of each floe's first marker pixel.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,9 +29,11 @@ Maps = Callable[[Window], tuple[FloatArray, FloatArray]]
 
 WINDOW = 1024
 STEPS = 14
-HOLE_PX = 40  # a hole is looked at if it fits into a square of this side
+HOLE_PX = 64  # holes and islands are looked at if they fit into a square of this side
+HALO = STEPS + 2 * HOLE_PX  # what a window must see beyond its sides
 _POND_PX = 24  # so small a hole is a melt pond or noise, whatever the network says
 _DOUBT = 0.1  # a larger one is filled only if the network gives it this much floe probability on the mean: a lead has next to none
+_ENCLOSED = 0.85  # share of a hole's rim that is one floe's
 _PEAK_PX = 1.1  # the deepest pixel of a floe of about 20 pixels is predicted no shallower than this
 _PEAK_REACH = 3
 _SIDES = ((0, 1), (0, -1), (1, 0), (-1, 0))
@@ -74,11 +77,10 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
         floes: Receives the floes.
         size: Side of the windows; the floes do not depend on it.
     """
-    halo = STEPS + HOLE_PX
     numbers = _mark(maps, shape, rule, markers, size)
     areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
     for window in tiles(shape, size):
-        outer = window.padded(halo, shape)
+        outer = window.padded(HALO, shape)
         probability, distance = maps(outer)
         grown = numbers[markers.read(outer)]
         if grown.any():
@@ -126,41 +128,54 @@ def grow(markers: IdArray, probability: FloatArray, distance: FloatArray, rule: 
 
 
 def fill_holes(ids: IdArray, probability: FloatArray) -> IdArray:
-    """Give holes that lie within one floe to that floe, where they are small or doubtful; depends on `HOLE_PX` pixels around each pixel.
+    """Give small or doubtful holes, and then islands, to the floe around them; depends on 2 `HOLE_PX` pixels around each pixel.
 
     Args:
         ids: Floes [H, W], 0 elsewhere.
         probability: Floe probability [H, W]; NaN where invalid: such pixels, and the holes they are in, stay 0.
     """
     holes, count = label(ids == 0)
-    if count == 0:
-        return ids
     flat = holes.ravel()
-    area = np.bincount(flat, minlength=count + 1)
-    chance = np.bincount(flat, probability.ravel(), count + 1) / np.maximum(area, 1)
-    fits = np.zeros(count + 1, bool)
-    fits[1:] = [max(rows.stop - rows.start, cols.stop - cols.start) <= HOLE_PX for rows, cols in find_objects(holes)]
-    closed = fits & ((area <= _POND_PX) | (chance > _DOUBT)) & np.isfinite(chance)
-    for edge in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
-        closed[edge] = False
-    lowest = np.full(count + 1, np.iinfo(np.uint32).max, np.uint32)
-    highest = np.zeros(count + 1, np.uint32)
-    for one, other in _neighbours(ids.shape):
+    area = np.maximum(np.bincount(flat, minlength=count + 1), 1)
+    chance = np.bincount(flat, probability.ravel(), count + 1) / area
+    floe, share = _around(holes, ids)
+    closed = _compact(holes) & (share >= _ENCLOSED) & ((area <= _POND_PX) | (chance > _DOUBT)) & np.isfinite(chance)
+    ids = np.where(ids > 0, ids, np.where(closed, floe, 0)[holes]).astype(np.uint32)
+
+    names, pieces = np.unique(ids, return_inverse=True)
+    pieces = pieces.reshape(ids.shape) + int(names[0] != 0)
+    floe, share = _around(pieces, ids)
+    islands = _compact(pieces) & (share == 1) & (floe > 0)
+    return np.where(islands[pieces], floe[pieces], ids).astype(np.uint32)
+
+
+def _compact(pieces: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which of the pieces 1…n of [H, W] fit into a square of `HOLE_PX` and do not touch the edge [n + 1]; false for 0."""
+    boxes = find_objects(pieces)
+    fits = np.zeros(len(boxes) + 1, bool)
+    for number, box in enumerate(boxes, 1):
+        if box is not None:
+            inner = all(part.start > 0 and part.stop < size for part, size in zip(box, pieces.shape, strict=True))
+            fits[number] = inner and max(part.stop - part.start for part in box) <= HOLE_PX
+    return fits
+
+
+def _around(pieces: NDArray[np.integer], ids: IdArray) -> tuple[IdArray, NDArray[np.float64]]:
+    """For each of the pieces 0…n of [H, W]: the id that most of its rim touches, and the share of the rim that does, [n + 1] each."""
+    rims = []
+    for axis in (0, 1):
+        one, other = [(slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1))]
         for here, there in ((one, other), (other, one)):
-            beside = (holes[here] > 0) & (ids[there] > 0)
-            np.minimum.at(lowest, holes[here][beside], ids[there][beside])
-            np.maximum.at(highest, holes[here][beside], ids[there][beside])
-    owner = np.where((lowest == highest) & closed, highest, 0).astype(np.uint32)
-    owner[0] = 0
-    return np.where(ids > 0, ids, owner[holes])
-
-
-def _neighbours(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    full = slice(None)
-    if shape[1] > 1:
-        yield (full, slice(1, None)), (full, slice(None, -1))
-    if shape[0] > 1:
-        yield (slice(1, None), full), (slice(None, -1), full)
+            rim = pieces[here] != pieces[there]
+            rims.append((pieces[here][rim].astype(np.uint64) << np.uint64(32)) | ids[there][rim])
+    pairs, contacts = np.unique(np.concatenate(rims), return_counts=True)
+    piece, neighbour = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    count = int(pieces.max(initial=0)) + 1
+    total = np.bincount(piece, contacts, count)
+    order = np.argsort(contacts, kind="stable")
+    most, floe = np.zeros(count), np.zeros(count, np.uint32)
+    most[piece[order]], floe[piece[order]] = contacts[order], neighbour[order]
+    return floe, most / np.maximum(total, 1)
 
 
 def _mark(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, size: int) -> IdArray:

@@ -39,7 +39,7 @@ class FloeRule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    probability: float = Field(0.4, gt=0, lt=1)
+    probability: float = Field(0.3, gt=0, lt=1)
     marker_px: float = Field(1.6, gt=0)
     min_area_px: int = Field(25, ge=1)
 

@@ -40,8 +40,8 @@ class Budget:
         batch: Crops a step.
     """
 
-    pretrain_steps: int = 120
-    steps: int = 560
+    pretrain_steps: int = 100
+    steps: int = 500
     crop: int = 192
     batch: int = 2
 

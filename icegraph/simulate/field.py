@@ -278,6 +278,7 @@ class Field:
         coast: The coast, or None.
         flow: The water's motion.
         crack_level: Where noise of unit variance stays below, cracks between fragments are wide.
+        solid_is_slush: Whether consolidated ground is smooth grey slush rather than pieces frozen together.
         rim_level: Where that noise stays below, there is hardly a crack around floes.
     """
 
@@ -290,6 +291,7 @@ class Field:
         self.coast = _coast(settings, rng)
         self.regime = _regime(self.regime_name, settings, rng)
         self.crack_level, self.rim_level = float(rng.uniform(-2.0, 1.0)), float(rng.uniform(-0.3, 1.8))
+        self.solid_is_slush = bool(rng.random() < 0.5)
         self.steps = 0
         self.floes: list[Floe] = []
         self.position, self.angle = np.empty((0, 2)), np.empty(0)
@@ -532,7 +534,7 @@ def _regime(name: str, settings: Settings, rng: np.random.Generator) -> Regime:
         open_waves=Waves.random(0.4 * size, 1.2 * size, rng),
         open_level=float(rng.choice([1.3, 1.8, 9.0])) if settings.cover is None else 9.0,
         solid_waves=Waves.random(0.4 * size, 1.2 * size, rng),
-        solid_level=float(rng.choice([1.4, 1.8, 9.0])) if settings.cover is None and name in ("pack", "brash") else 9.0,
+        solid_level=float(rng.choice([1.0, 1.4, 1.8, 9.0])) if settings.cover is None and name != "marginal" else 9.0,
     )
 
 

@@ -92,7 +92,7 @@ def _draw(field: Field, grid: Grid) -> _Drawing:
     crack = np.where(solid, differs & (noise < -1.2), (differs & (noise < 1.4)) | wide)
     pixel = field.settings.pixel_m
     growth = np.minimum(fragments.growth * fragments.radius_m, 3.7 * pixel - 0.5 * fragments.radius_m)
-    piece = (distance_m <= growth[fragment]) | solid
+    piece = np.where(solid, not field.solid_is_slush, distance_m <= growth[fragment])
     ice = piece & ~crack & ~_rim(floe > 0, noise - field.rim_level) | (floe > 0)
     slush = np.where(solid, 1, fragments.fill[fragment] * np.exp(-np.maximum(distance_m - 1.5 * pixel, 0) / (0.6 * pixel)))
     return _Drawing(fragment, ice, slush.astype(np.float32), len(field.floes))

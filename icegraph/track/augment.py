@@ -106,8 +106,9 @@ def _drift(b: Known, a: Nodes, rng: np.random.Generator, stress: Stress) -> tupl
     spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     before = b.nodes.xy
     xy = (before - centre) @ (spin @ (np.eye(2) + strain)).T + centre + shift * space * np.array([np.cos(bearing), np.sin(bearing)])
-    xy = xy + space * _waves(before / space, rng, rng.uniform(0, 0.5))
-    jitter = rng.uniform(0, stress.jitter) if rng.random() < 0.9 else rng.uniform(0, 1)
+    xy = xy + space * _waves(before / space, rng, 0.5 * rng.random() ** 2)
+    # Neighbours mostly drift as one, so most pairs are calm: a matcher that sees only disorder learns to trust no consensus.
+    jitter = stress.jitter * rng.random() ** 2 if rng.random() < 0.95 else rng.uniform(0, 1)
     xy = xy + rng.normal(0, 1, xy.shape) * jitter * space * rng.random((len(xy), 1))
     axis = b.nodes.axis + turn + rng.normal(0, np.radians(rng.uniform(0, 20)), len(xy))
     moved = float(np.max(np.linalg.norm(xy - before, axis=1), initial=0.0))

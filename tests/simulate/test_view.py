@@ -33,14 +33,15 @@ def test_grids_lie_on_multiples_of_the_pixel_and_cover_the_field() -> None:
 
 
 def test_drawn_floes_have_the_area_and_centroid_of_their_outlines() -> None:
-    field = make(2)
+    field = make(2, size_km=64.0)
     seen = take(field)
+    side = seen.grid.width
     row, col = seen.grid.rowcol(*(field.position + field.centre_m).T)
     offset = []
     for floe, r, c in zip(field.floes, row, col, strict=True):
         rows, cols = np.nonzero(seen.identity == floe.identity)
         reach = floe.diameter_m / 250
-        if len(rows) < 60 or not (reach < r < 160 - reach and reach < c < 160 - reach):
+        if len(rows) < 60 or not (reach < r < side - reach and reach < c < side - reach):
             continue
         assert len(rows) == pytest.approx(floe.area_m2 / 250**2, rel=0.06)
         assert np.hypot(rows.mean() - r, cols.mean() - c) < 0.2

@@ -3,7 +3,7 @@ import pytest
 from ice_fields import field, seen
 
 from icegraph.graph import build_graph
-from icegraph.track import fit_matcher
+from icegraph.track.fit import fit_matcher
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from ice_fields import field, labelled_pass, seen
 from icegraph.errors import InputError
 from icegraph.graph import build_graph, read_graph
 from icegraph.graph.nodes import floe_nodes
-from icegraph.track import fit_matcher
+from icegraph.track.fit import fit_matcher
 from icegraph.track.augment import Known, Stress, stressed_pair
 from icegraph.track.fit import match
 from icegraph.track.follow import score

@@ -7,7 +7,7 @@ from ice_fields import START, field, seen
 
 from icegraph.errors import InputError, ModelError
 from icegraph.graph import build_graph
-from icegraph.track import track
+from icegraph.track.follow import track
 
 STEP = np.array([900.0, -450.0])
 
