@@ -44,16 +44,13 @@ class Field:
     holdout: bool = False
 
 
-SAR, OPTICAL = ("sar", "amsr2"), ("optical",)
-FIELDS = (
-    Field("sar-a", SAR, 20.48, 2, 24.0, 1),
-    Field("sar-b", SAR, 20.48, 2, 24.0, 2),
-    Field("sar-test", SAR, 20.48, 4, 24.0, 3, holdout=True),
-    Field("optical-a", OPTICAL, 96.0, 2, 3.0, 4),
-    Field("optical-b", OPTICAL, 96.0, 2, 3.0, 5),
-    Field("optical-c", OPTICAL, 96.0, 2, 3.0, 6),
-    Field("optical-test", OPTICAL, 96.0, 4, 12.0, 7, holdout=True),
-)
+def _fields(name: str, views: tuple[str, ...], size_km: float, interval_h: float, first_seed: int) -> list[Field]:
+    """Five fields to train on, as different as seeds make them, one of them seen twice; and one, seen three times, to be judged by."""
+    train = [Field(f"{name}-{k}", views, size_km, 2 if k == 0 else 1, interval_h, first_seed + k) for k in range(5)]
+    return [*train, Field(f"{name}-test", views, size_km, 3, interval_h, first_seed + 5, holdout=True)]
+
+
+FIELDS = (*_fields("sar", ("sar", "amsr2"), 18.0, 24.0, 1), *_fields("optical", ("optical",), 90.0, 12.0, 11))
 
 
 def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progress, fields: Sequence[Field] = FIELDS, **steps: int) -> Path:

@@ -81,9 +81,9 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
     areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
     for window in tiles(shape, size):
         outer = window.padded(HALO, shape)
-        probability, distance = maps(outer)
         grown = numbers[markers.read(outer)]
         if grown.any():
+            probability, distance = maps(outer)
             grown = fill_holes(grow(grown, probability, distance, rule), probability)
         pixels = grown[window.within(outer).slices]
         floes.write(window, pixels)

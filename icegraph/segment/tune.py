@@ -12,9 +12,9 @@ from icegraph.segment.instances import find_floes
 from icegraph.segment.model import FLOE, FloeRule, Segmenter
 from icegraph.segment.predict import predict_values
 
-# Scenes unlike the training's give lower probabilities: a threshold as high as suits held-out pieces of the training's own scenes would
-# lose floes there (of simulated and real MODIS scenes: best at 0.45 and 0.3), so only low ones are offered.
-_PROBABILITIES = (0.3, 0.35)
+# Optical scenes unlike the training's give lower probabilities: a threshold as high as suits held-out pieces of the training's own scenes
+# would lose floes there (of simulated and real MODIS scenes: best at 0.45 and 0.3), so only low ones are offered.
+_PROBABILITIES = {"optical": (0.3, 0.35), "sar": (0.3, 0.4, 0.5, 0.6)}
 _MARKERS_PX = (1.6, 1.9, 2.2)
 _JUDGED_PX = 40  # floes are judged from this size on: smaller ones are drawn incompletely by hand too
 
@@ -23,7 +23,7 @@ def tune_rule(model: Segmenter, chips: Sequence[Chip]) -> tuple[FloeRule, dict[s
     """The rule of the best F1 over the chips (of equals, the best PQ), and its figures: floes, precision, recall, F1, mean IoU, PQ."""
     maps = [_predict(model, chip) for chip in chips]
     best: tuple[float, float] | None = None
-    for probability, marker in product(_PROBABILITIES, _MARKERS_PX):
+    for probability, marker in product(_PROBABILITIES[model.config.sensor], _MARKERS_PX):
         rule = FloeRule(probability=probability, marker_px=marker)
         figures = _figures([count_matches(outline(*pair, rule), chip, _JUDGED_PX) for pair, chip in zip(maps, chips, strict=True)])
         if best is None or (figures["f1"], figures["pq"]) > best:

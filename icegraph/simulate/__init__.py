@@ -128,10 +128,11 @@ def _look(
     if "sar" in views or "amsr2" in views:
         snapshot = view.take(field, time, pixels["sar"], index=index, cloudy=False)
         if "sar" in views:
-            from icegraph.simulate.sentinel1 import write_safe
+            from icegraph.simulate import sentinel1
 
-            pass_id = write_safe(snapshot, folder / "passes", rng=np.random.default_rng([seed, 7, index]))
-            table += truth.rows(field, snapshot, truth.write_truth(snapshot, folder / "truth", pass_id, optical=False), pass_id)
+            pass_id = sentinel1.write_safe(snapshot, folder / "passes", rng=np.random.default_rng([seed, 7, index]))
+            known = truth.write_truth(snapshot, folder / "truth", pass_id, optical=False, swath=sentinel1.seen(snapshot))
+            table += truth.rows(field, snapshot, known, pass_id)
             say(pass_id)
         if "amsr2" in views:
             from icegraph.simulate.amsr2 import write_amsr2
@@ -144,6 +145,7 @@ def _look(
         look = Look.random(np.random.default_rng([seed, 9]))
         rng = np.random.default_rng([seed, 10, index])
         pass_id = write_optical(snapshot, folder / "passes", rng=rng, platform=_PLATFORMS[index % 2], look=look)
-        table += truth.rows(field, snapshot, truth.write_truth(snapshot, folder / "truth", pass_id, optical=True), pass_id)
+        known = truth.write_truth(snapshot, folder / "truth", pass_id, optical=True)
+        table += truth.rows(field, snapshot, known, pass_id)
         say(pass_id)
     return table

@@ -51,14 +51,16 @@ class Seen:
     shown: frozenset[int]
 
 
-def seen(snapshot: Snapshot, *, optical: bool) -> Seen:
-    """Tell what can be known of a snapshot.
+def seen(snapshot: Snapshot, *, optical: bool, swath: NDArray[np.bool_] | None = None) -> Seen:
+    """Tell what can be known of a snapshot, of which `swath` [H, W] is in the image (default: all).
 
-    Land is unknown, and what thick cloud (optical) or water as bright as ice (radar) hides. Floes under `SMALLEST_PX` pixels are brash;
+    Land is unknown, what lies outside the swath, and what thick cloud (optical) or water as bright as ice (radar) hides. Floes under `SMALLEST_PX` pixels are brash;
     of larger ones that the edge or something else cuts down to fewer pixels, the rest is unknown.
     """
     veiled = snapshot.cloud >= CLOUD_HIDES if optical else snapshot.wind_m_s >= WIND_HIDES_M_S
     unknown = veiled | (snapshot.classes == LAND)
+    if swath is not None:
+        unknown |= ~swath
     labels = snapshot.identity.copy()
     classes = snapshot.classes.copy()
     number = int(labels.max()) + 1
@@ -79,9 +81,9 @@ def seen(snapshot: Snapshot, *, optical: bool) -> Seen:
     return Seen(labels, classes, frozenset(np.flatnonzero(hidden).tolist()), shown)
 
 
-def write_truth(snapshot: Snapshot, folder: Path, pass_id: str, *, optical: bool) -> Seen:
-    """Write `<pass id>.labels.tif` and `<pass id>.classes.tif` into the folder."""
-    what = seen(snapshot, optical=optical)
+def write_truth(snapshot: Snapshot, folder: Path, pass_id: str, *, optical: bool, swath: NDArray[np.bool_] | None = None) -> Seen:
+    """Write `<pass id>.labels.tif` and `<pass id>.classes.tif` into the folder; arguments as those of `seen`."""
+    what = seen(snapshot, optical=optical, swath=swath)
     everything = Window(0, 0, *snapshot.grid.shape)
     with write_band(folder / f"{pass_id}.labels.tif", snapshot.grid, "uint32") as band:
         band.write(everything, what.labels)

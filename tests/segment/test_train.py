@@ -113,7 +113,7 @@ def test_no_read_is_larger_than_the_padded_tile(model: Path, unseen: Discs, monk
 
 def test_memory_follows_the_window_not_the_scene(model: Path, tmp_path: Path) -> None:
     peaks = []
-    for size in (1100, 2200):
+    for size in (1400, 2400):
         calm = np.zeros((size, size), np.float32)
         calm[::7, ::5] = 1
         valid = np.zeros((size, size), bool)
@@ -124,7 +124,7 @@ def test_memory_follows_the_window_not_the_scene(model: Path, tmp_path: Path) ->
         segment(scene, model, tmp_path / f"out-{size}")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.25 * peaks[0]
+    assert peaks[1] < 1.5 * peaks[0]  # of 2.9 times as many pixels
 
 
 def test_invalid_pixels_are_never_floe(model: Path, tmp_path: Path) -> None:

@@ -104,3 +104,15 @@ def test_impossible_requests_are_refused(tmp_path: Path, wrong: dict[str, object
     with pytest.raises(InputError):
         simulate(tmp_path / "x", **({"seed": 1, "size_km": 20, "passes": 1} | wrong))
     assert not (tmp_path / "x").exists()
+
+
+def test_nothing_is_known_of_a_radar_pass_outside_its_image(tmp_path: Path) -> None:
+    simulate(tmp_path / "s", seed=5, size_km=8.0, passes=1, views=("sar",))
+    (labels,) = (tmp_path / "s" / "truth").glob("*.labels.tif")
+    (measurement,) = (tmp_path / "s" / "passes").glob("*.SAFE/measurement/*-hh-*.tiff")
+    with rasterio.open(labels) as known, rasterio.open(measurement) as image:
+        unknown = known.read(1) == np.iinfo(np.uint32).max
+        dark = (image.read(1) == 0).mean()
+    assert unknown[0, 0] and unknown[-1, -1]
+    assert 0.05 < unknown.mean() < 0.5
+    assert dark > 0.01
