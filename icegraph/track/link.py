@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from icegraph.graph import Graph
 from icegraph.track.assign import assign
+from icegraph.track.consensus import weigh
+
+_LEAST_BELIEF = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
     """Join matches to tracks.
 
     Pairs are taken by how many passes they skip; a pair that skips some may join only floes that have no successor and no predecessor
-    so far, and then chooses anew among these.
+    so far, and then chooses anew among these. A match that its neighbours speak against (see `consensus`) is not made.
     """
     successor = [np.full(len(entry.nodes), -1, np.int64) for entry in graph.passes]
     predecessor = [np.full(len(entry.nodes), -1, np.int64) for entry in graph.passes]
@@ -68,10 +71,16 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
         pair = scored[number]
         free = (successor[pair.first][pair.edges[0]] < 0) & (predecessor[pair.second][pair.edges[1]] < 0)
         index = np.nonzero(free)[0]
-        for edge in index[assign(pair.edges[:, index], pair.gain[index], (len(successor[pair.first]), len(predecessor[pair.second])))]:
+        chosen = index[assign(pair.edges[:, index], pair.gain[index], (len(successor[pair.first]), len(predecessor[pair.second])))]
+        one, other = graph.passes[pair.first].nodes, graph.passes[pair.second].nodes
+        start, end = one.xy[pair.edges[0, chosen]], other.xy[pair.edges[1, chosen]]
+        before = pair.confidence[chosen]
+        belief = weigh(start.astype(float), end.astype(float), one.size_m[pair.edges[0, chosen]].astype(float), before)
+        kept = (belief >= _LEAST_BELIEF) | (belief >= before)
+        for edge, confidence in zip(chosen[kept], belief[kept], strict=True):
             floe, partner = (int(k) for k in pair.edges[:, edge])
             successor[pair.first][floe] = predecessor[pair.second][partner] = len(links)
-            links.append(Link(pair.first, floe, pair.second, partner, float(pair.confidence[edge])))
+            links.append(Link(pair.first, floe, pair.second, partner, float(confidence)))
     return Tracks(sorted(links, key=lambda link: (link.first, link.second, link.floe)), _number(graph, links, predecessor))
 
 

@@ -1,0 +1,51 @@
+"""Do a match and its neighbours move alike? A second witness, independent of what the floes look like.
+
+Ice near by drifts together. Where most matches of a pair of passes agree with their neighbours, one that agrees with none is doubtful;
+where few do, because floes drift freely, disagreement says nothing. How coherent the ice is, is told by the matches themselves.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+Floats = NDArray[np.float64]
+
+_NEIGHBOURS = 12
+_LEAST = 3  # neighbours needed for a verdict
+_SHARE = 0.4  # of the neighbours' weight that must agree
+_STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d
+_CHANCE = 0.1  # a wrong match agrees with its neighbours by chance
+_ROUNDS = 10
+
+
+def weigh(start: Floats, end: Floats, size_m: Floats, confidence: Floats) -> Floats:
+    """Weigh the confidence of matches by whether their neighbours move alike.
+
+    Bayes' rule with one observation, agreement (a) with the neighbourhood: P(a | right) is the coherence of the ice, estimated from the
+    matches by expectation maximisation, P(a | wrong) is small.
+
+    Args:
+        start: Places in the earlier pass [M, 2], metres.
+        end: Places in the later pass [M, 2], metres.
+        size_m: Square root of each floe's area [M], metres.
+        confidence: Probability that each match is right, by the floes' looks and candidates [M].
+
+    Returns:
+        The same probability after the observation [M].
+    """
+    if len(start) <= _LEAST:
+        return confidence
+    displacement = end - start
+    distance, near = cKDTree(start).query(start, k=min(_NEIGHBOURS + 1, len(start)))
+    distance, near = distance[:, 1:], near[:, 1:]
+    apart = np.linalg.norm(displacement[near] - displacement[:, None], axis=2)
+    alike = apart < 0.5 * size_m[:, None] + _STRAIN * distance
+    belief = confidence
+    for _ in range(_ROUNDS):
+        weight = belief[near]
+        agrees = (alike * weight).sum(axis=1) >= _SHARE * np.maximum(weight.sum(axis=1), 1e-9)
+        coherent = np.clip((belief * agrees).sum() / max(belief.sum(), 1e-9), 0.02, 0.98)
+        right = confidence * np.where(agrees, coherent, 1 - coherent)
+        wrong = (1 - confidence) * np.where(agrees, _CHANCE, 1 - _CHANCE)
+        belief = right / np.maximum(right + wrong, 1e-12)
+    return np.asarray(belief)

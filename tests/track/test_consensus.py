@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from icegraph.track.consensus import weigh
+
+RNG = np.random.default_rng(0)
+START = RNG.uniform(0, 100_000, (300, 2))
+SIZE = np.full(300, 2_000.0)
+TURN = np.array([[0.9998, -0.02], [0.02, 0.9998]])
+TOGETHER = START @ TURN.T + [3_000, -1_000]
+
+
+def test_matches_that_leave_their_neighbours_lose_belief_where_ice_drifts_together() -> None:
+    wild = RNG.random(300) < 0.3
+    end = np.where(wild[:, None], RNG.uniform(0, 100_000, (300, 2)), TOGETHER)
+    belief = weigh(START, end, SIZE, np.full(300, 0.8))
+    assert (belief[wild] < 0.5).mean() > 0.95
+    assert (belief[~wild] > 0.9).mean() > 0.98
+
+
+def test_disagreement_says_nothing_where_floes_drift_freely() -> None:
+    free = START + RNG.normal(0, 20_000, START.shape)
+    confidence = RNG.uniform(0.5, 0.99, 300)
+    assert weigh(START, free, SIZE, confidence) == pytest.approx(confidence, abs=0.1)
+
+
+def test_few_matches_are_left_as_they_are() -> None:
+    confidence = np.array([0.6, 0.9, 0.7])
+    assert (weigh(START[:3], START[[2, 0, 1]], SIZE[:3], confidence) == confidence).all()
+
+
+def test_the_order_of_the_matches_does_not_matter() -> None:
+    confidence = RNG.uniform(0.5, 0.99, 300)
+    order = RNG.permutation(300)
+    there = weigh(START[order], TOGETHER[order], SIZE, confidence[order])
+    assert there == pytest.approx(weigh(START, TOGETHER, SIZE, confidence)[order])
