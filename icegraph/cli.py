@@ -5,6 +5,8 @@ Each command imports what it needs when it runs: `icegraph --help` must not wait
 
 import json
 import logging
+import os
+import signal
 import time
 import warnings
 from collections.abc import Sequence
@@ -13,9 +15,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from icegraph.errors import InputError, told
+from icegraph.errors import IceGraphError, InputError, disk_is_full, told
+from icegraph.store import read_refusal
 
 app = typer.Typer(
     name="icegraph",
@@ -25,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console(highlight=False)
+_INTERRUPTED = 130
 
 Passes = Annotated[
     list[Path], typer.Argument(help="SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or folders of them.", metavar="PASS…")
@@ -42,8 +47,21 @@ def main() -> None:
     """The entry point: errors become one sentence and an exit code."""
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # its errors reach the user as ours
     warnings.filterwarnings("ignore")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end as on Ctrl-C, with what is half-written removed
+        signal.signal(number, signal.default_int_handler)
     with told():
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        except SystemExit as end:
+            if end.code == _INTERRUPTED:  # Typer makes this of an interruption, and says nothing
+                raise KeyboardInterrupt from end
+            raise
+        except Exception as error:
+            known = isinstance(error, IceGraphError | OSError | MemoryError) or disk_is_full(error)
+            if known or os.environ.get("ICEGRAPH_TRACEBACK"):
+                raise
+            problem = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".")
+            raise IceGraphError("a defect of icegraph", problem, "please report it, with what ICEGRAPH_TRACEBACK=1 shows") from error
 
 
 @app.command()
@@ -55,9 +73,11 @@ def run(
     model: ModelOption = None,
     truth: TruthOption = [],
     seed: Seed = 0,
+    fields: Annotated[int, typer.Option(help="Fields to simulate and train on, for each sensor.", min=1)] = 8,
+    steps: Annotated[int | None, typer.Option(help="Training steps of each segmenter; default: the pipeline's.", min=1)] = None,
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
-    from icegraph.laptop import track_passes, train_on_simulation
+    from icegraph.laptop import simulated_fields, track_passes, train_on_simulation
     from pipelines.local import run_local
 
     with _Follower() as follower:
@@ -68,9 +88,12 @@ def run(
         if passes:
             place = track_passes(_existing(passes), out, model, truth, pipeline)
         else:
-            place = train_on_simulation(out, seed, pipeline, follower)
+            place = train_on_simulation(out, seed, pipeline, follower, simulated_fields(fields), **({"steps": steps} if steps else {}))
     _print_headline(place / "metrics.json")
-    console.print(f"\nReport: [bold]{place / 'report.html'}[/bold]  ({follower.elapsed})")
+    _print_refusals(place)
+    _print(f"\nReport: [bold]{escape(str(place / 'report.html'))}[/bold]  ({follower.elapsed})")
+    if not passes:
+        _require_gate(place)
 
 
 @app.command()
@@ -87,11 +110,20 @@ def simulate(
     ],
 ) -> None:
     """Simulate an ice field with known floes, seen by Sentinel-1, AMSR2 and MODIS."""
+    from icegraph.laptop import own_folder
     from icegraph.simulate import simulate
 
     with _Follower() as follower:
-        simulate(out, seed=seed, size_km=size_km, passes=passes, interval_h=interval_h, views=view, progress=follower)
-    console.print(f"Passes: [bold]{out / 'passes'}[/bold]   truth: [bold]{out / 'truth'}[/bold]")
+        simulate(
+            own_folder(out, "simulation.json"),
+            seed=seed,
+            size_km=size_km,
+            passes=passes,
+            interval_h=interval_h,
+            views=view,
+            progress=follower,
+        )
+    _print(f"Passes: [bold]{escape(str(out / 'passes'))}[/bold]   truth: [bold]{escape(str(out / 'truth'))}[/bold]")
 
 
 @app.command()
@@ -103,10 +135,10 @@ def segment(passes: Passes, out: Out, model: ModelOption = None) -> None:
         refused, counts = segment_passes(_existing(passes), out, model, follower)
     table = Table("pass", "floes", "folder", box=None, header_style="dim")
     for pass_id, number in counts.items():
-        table.add_row(pass_id, str(number), str(out / pass_id))
-    console.print(table)
+        table.add_row(pass_id, str(number), escape(str(out / pass_id)))
+    console.print(table, soft_wrap=True)
     for refusal in refused:
-        console.print(f"[yellow]refused[/yellow] {refusal.reason}")
+        _print_refused(refusal.reason)
 
 
 @app.command()
@@ -121,7 +153,7 @@ def track(
 
     track_folder(folder, out, model, max_speed)
     for name in ("matches.parquet", "tracks.parquet", "drift.nc", "forecast.parquet"):
-        console.print(out / name)
+        _print(escape(str(out / name)))
 
 
 @app.command()
@@ -137,7 +169,7 @@ def evaluate(
     place = out or folder / "evaluation"
     evaluate_folder(folder, truth, place, tracks)
     _print_headline(place / "metrics.json")
-    console.print(f"\nReport: [bold]{place / 'report.html'}[/bold]")
+    _print(f"\nReport: [bold]{escape(str(place / 'report.html'))}[/bold]")
 
 
 @app.command()
@@ -180,6 +212,43 @@ def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
+def _print(text: str) -> None:
+    """Print a line as it is: paths are copied from it, so it is not folded."""
+    console.print(text, soft_wrap=True)
+
+
+def _print_refused(reason: str) -> None:
+    _print(f"[yellow]refused[/yellow] {escape(reason)}")
+
+
+def _print_refusals(place: Path) -> None:
+    """What a run could not use, and why it tracked nothing, where it did not."""
+    for refusal in json.loads((place / "manifest.json").read_text())["refused"]:
+        _print_refused(refusal["reason"])
+    untracked = read_refusal(place / "tracks")
+    if untracked:
+        _print(f"[yellow]not tracked[/yellow] {escape(untracked.reason)}")
+
+
+def _require_gate(place: Path) -> None:
+    """Tell the criteria that a trained set of models failed.
+
+    Raises:
+        InputError: There are such.
+    """
+    gate = json.loads((place / "gate.json").read_text())
+    if gate["passed"]:
+        return
+    for one in gate["criteria"]:
+        if not one["passed"]:
+            value = "missing" if one["value"] is None else f"{one['value']:.3g}"
+            bound = f"at least {one['at_least']:g}" if one["at_least"] is not None else f"at most {one['at_most']:g}"
+            _print(f"[red]failed[/red]  {one['metric']}: {value}, {bound} is asked for")
+    raise InputError(
+        place / "models", "these models did not pass the gate and were not registered", "train longer, or use them as they are with --model"
+    )
+
+
 def _print_headline(path: Path) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for card in json.loads(path.read_text())["headline"]:
@@ -210,11 +279,11 @@ class _Follower:
 
     def __call__(self, text: str, share: float) -> None:
         """Take progress; where nobody watches live, print a line at each quarter."""
-        self._status.update(f"{self.elapsed}  {text}  {share:.0%}")
+        self._status.update(f"{self.elapsed}  {escape(text)}  {share:.0%}")
         quarter, head = int(share * 4), text.split(":")[0]
         if not console.is_terminal and quarter > self._quarter.get(head, -1):
             self._quarter[head] = quarter
-            console.print(f"[dim]{self.elapsed:>6}[/dim]  {text}  {share:.0%}")
+            _print(f"[dim]{self.elapsed:>6}[/dim]  {escape(text)}  {share:.0%}")
 
     def task(self, name: str, text: str, share: float) -> None:
         """Take what a task of a pipeline tells."""

@@ -1,24 +1,30 @@
 """Whole chains of stages on one machine: what the commands do."""
 
+import multiprocessing
 import os
 import shutil
-import tempfile
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from icegraph.errors import InputError, PassError
 from icegraph.ingest import ingest
+from icegraph.orphans import end_with_parent
 from icegraph.progress import Progress
 from icegraph.registry import SHIPPED, model_name, model_set
 from icegraph.scene import scene_folders
-from icegraph.store import Refusal, atomic_dir
+from icegraph.store import Refusal, atomic_dir, folder_beside
 from icegraph.truth import find_truth
 
 RunPipeline = Callable[[str, dict[str, Any], Path, Path], dict[str, list[Path]]]
 """Runs the pipeline of a name with arguments, artifact root and log file; gives its outputs."""
+
+
+LOG = "run.log"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Field:
         interval_h: Hours between them.
         seed: Added to the run's seed.
         holdout: Kept from training, for evaluation.
+        ice: Settings of the ice that do not come from the seed; see `icegraph.simulate.field.Settings`.
     """
 
     name: str
@@ -42,18 +49,28 @@ class Field:
     interval_h: float
     seed: int
     holdout: bool = False
+    ice: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _fields(name: str, views: tuple[str, ...], size_km: float, interval_h: float, first_seed: int) -> list[Field]:
-    """Five fields to train on, as different as seeds make them, one of them seen twice; and one, seen three times, to be judged by."""
-    train = [Field(f"{name}-{k}", views, size_km, 2 if k == 0 else 1, interval_h, first_seed + k) for k in range(5)]
-    return [*train, Field(f"{name}-test", views, size_km, 3, interval_h, first_seed + 5, holdout=True)]
+def simulated_fields(number: int = 8) -> list[Field]:
+    """For radar and for optical: `number` fields to train on, as different as seeds make them, and one to be judged by.
+
+    One field is seen twice, so that the matcher has a real pair to learn from; every fifth one has a giant floe. The one to be judged by
+    is seen three times.
+    """
+    fields = []
+    for name, views, size_km, interval_h, seed in (
+        ("sar", ("sar", "amsr2"), 18.0, 24.0, 1000),
+        ("optical", ("optical",), 90.0, 12.0, 2000),
+    ):
+        for k in range(number):
+            ice = {"largest": 0.5} if k % 5 == 4 else {}
+            fields.append(Field(f"{name}-{k}", views, size_km, 2 if k == 0 else 1, interval_h, seed + k, ice=ice))
+        fields.append(Field(f"{name}-test", views, size_km, 3, interval_h, seed + 500, holdout=True))
+    return fields
 
 
-FIELDS = (*_fields("sar", ("sar", "amsr2"), 18.0, 24.0, 1), *_fields("optical", ("optical",), 90.0, 12.0, 11))
-
-
-def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progress, fields: Sequence[Field] = FIELDS, **steps: int) -> Path:
+def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progress, fields: Sequence[Field], **steps: int) -> Path:
     """Simulate fields, train on some of them, evaluate on the others, and register what passes the gate.
 
     Args:
@@ -67,7 +84,8 @@ def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progre
     Returns:
         Folder with report.html, metrics.json, gate.json, passes/, tracks/ and models/.
     """
-    simulation = out / "simulation"
+    simulation = own_folder(out / "simulation", f"{fields[0].name}/simulation.json")
+    own_folder(out / "training", LOG)
     simulate_fields(fields, simulation, seed, progress)
     arguments = {
         "passes": [str((simulation / field.name / "passes").resolve()) for field in fields],
@@ -97,6 +115,9 @@ def track_passes(
         Folder with report.html, metrics.json, passes/ and tracks/.
     """
     models = model_set(model, (out / "models", SHIPPED))
+    own_folder(out / "tracking", LOG)
+    if truth:
+        find_truth(truth)  # a wrong path is told now, not after the work
     arguments = {
         "passes": [str(path) for path in passes],
         "segmenters": [str(path) for path in models.segmenters],
@@ -108,25 +129,41 @@ def track_passes(
 
 
 def simulate_fields(fields: Sequence[Field], out: Path, seed: int, progress: Progress) -> None:
-    """Simulate fields, side by side where there are cores for it."""
+    """Simulate fields, side by side where there are cores for it; `out` appears, whole, at the end."""
     from icegraph.simulate import simulate
 
-    with ProcessPoolExecutor(max_workers=min(len(fields), os.cpu_count() or 1)) as pool:
-        jobs = {
-            pool.submit(
-                simulate,
-                out / field.name,
-                seed=seed * 1000 + field.seed,
-                size_km=field.size_km,
-                passes=field.passes,
-                interval_h=field.interval_h,
-                views=field.views,
-            ): field
-            for field in fields
-        }
-        for number, job in enumerate(as_completed(jobs), 1):
-            job.result()
-            progress(f"simulate: {jobs[job].name}", number / len(jobs))
+    workers = min(len(fields), os.cpu_count() or 1)
+    with atomic_dir(out) as fresh, ProcessPoolExecutor(max_workers=workers, initializer=_leave_signals_to_parent) as pool:
+        try:
+            jobs = {
+                pool.submit(
+                    simulate,
+                    fresh / field.name,
+                    seed=seed * 10_000 + field.seed,
+                    size_km=field.size_km,
+                    passes=field.passes,
+                    interval_h=field.interval_h,
+                    views=field.views,
+                    ice=field.ice,
+                ): field
+                for field in fields
+            }
+            for number, job in enumerate(as_completed(jobs), 1):
+                job.result()
+                progress(f"simulate: {jobs[job].name}", number / len(jobs))
+        except BrokenProcessPool as error:
+            raise InputError("simulation", "one of its processes was killed, perhaps for want of memory", "close other programs") from error
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            raise
+
+
+def _leave_signals_to_parent() -> None:
+    """A worker is ended by its parent: Ctrl-C in a terminal reaches both, and one sentence is enough."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
 
 
 def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progress: Progress) -> tuple[list[Refusal], dict[str, int]]:
@@ -151,19 +188,21 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
 
     models = model_set(model).segmenters
     counts: dict[str, int] = {}
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
-        manifest = ingest(passes, Path(work))
+    _require_folder(out)
+    with folder_beside(out / "work") as work:
+        manifest = ingest(passes, work)
         refused: list[Refusal] = []
         entries = manifest.require_scenes()
+        for entry in entries:
+            own_folder(out / entry.id, "item.json")
         for number, entry in enumerate(entries):
             progress(f"segment: {entry.id}", number / len(entries))
             try:
-                calibrated = calibrate(entry, Path(work) / "calibrated")
+                calibrated = calibrate(entry, work / "calibrated")
             except PassError as error:
                 refused.append(Refusal(str(entry.href), str(error)))
                 continue
-            scene = fuse(calibrated, manifest.partners, Path(work) / "scene")
+            scene = fuse(calibrated, manifest.partners, work / "scene")
             with atomic_dir(out / entry.id) as fresh:
                 segment(scene, model_for(scene, models), fresh)
                 counts[entry.id] = len(read_floes(write_floes(fresh, scene)))
@@ -182,9 +221,9 @@ def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: floa
     if not passes:
         raise InputError(folder, "holds no segmented pass", "name the folder that `icegraph segment` wrote")
     matcher = model_set(model).matcher
-    with tempfile.TemporaryDirectory(prefix="icegraph-") as work:
-        build_graph(list(passes.values()), Path(work) / "graph", max_speed_m_s=max_speed_m_s)
-        track(Path(work) / "graph", matcher, out)
+    with folder_beside(own_folder(out, "tracks.parquet")) as work:
+        build_graph(list(passes.values()), work / "graph", max_speed_m_s=max_speed_m_s)
+        track(work / "graph", matcher, out)
 
 
 def evaluate_folder(folder: Path, truth: Sequence[Path], out: Path, tracks: Path | None) -> Mapping[str, Any]:
@@ -194,9 +233,15 @@ def evaluate_folder(folder: Path, truth: Sequence[Path], out: Path, tracks: Path
     root = folder / "passes" if (folder / "passes").is_dir() else folder
     followed = tracks or next((place for place in (folder / "tracks",) if place.is_dir()), None)
     passes, known = scene_folders([root]), find_truth(truth)
+    if not passes:
+        raise InputError(folder, "holds no segmented pass", "name the folder that `icegraph segment` or `icegraph run` wrote")
+    if tracks is not None and not (tracks / "tracks.parquet").is_file():
+        raise InputError(tracks, "holds no tracks.parquet", "name the folder that `icegraph track` wrote")
     shown = {pass_id: place for pass_id, place in passes.items() if pass_id in known}
     if not shown:
-        raise InputError(folder, f"none of its passes ({', '.join(passes) or 'none'}) is among the labels", "check the pass ids")
+        raise InputError(
+            folder, f"none of its passes ({', '.join(passes)}) is among the labels of {', '.join(known)}", "name each <pass id>.labels.tif"
+        )
     return evaluate(
         out,
         scenes={pass_id: place / "scene" for pass_id, place in shown.items()},
@@ -209,7 +254,7 @@ def evaluate_folder(folder: Path, truth: Sequence[Path], out: Path, tracks: Path
 def _run_and_keep(pipeline: str, arguments: dict[str, Any], place: Path, run: RunPipeline) -> Path:
     """Run a pipeline and keep of its artifacts what a person wants: the results, the passes, the tracks."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    log = place.with_suffix(".log")
+    log = place.with_suffix(".log")  # stays there where the run fails
     with atomic_dir(place) as fresh:
         outputs = run(pipeline, arguments, fresh / "work", log)
         for name, (source,) in {"passes": outputs["floes"], "tracks": outputs["tracks"], "results": outputs["results"]}.items():
@@ -221,9 +266,24 @@ def _run_and_keep(pipeline: str, arguments: dict[str, Any], place: Path, run: Ru
         for file in (fresh / "results").iterdir():
             file.replace(fresh / file.name)
         (fresh / "results").rmdir()
-        log.replace(fresh / "run.log")
+        log.replace(fresh / LOG)
         shutil.rmtree(fresh / "work")
     return place
+
+
+def own_folder(place: Path, sign: str) -> Path:
+    """`place`, where a command may write a folder anew: nothing is there, or what the same command left, which has the file `sign`."""
+    _require_folder(place)
+    if place.is_dir() and any(place.iterdir()) and not (place / sign).exists():
+        raise InputError(place, "is there already and holds other files, which would be lost", "name another folder with --out")
+    return place
+
+
+def _require_folder(place: Path) -> None:
+    """Raises InputError where a file is in the way."""
+    for path in (place, *place.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(path, "is a file, where a folder is to be written", "name another folder with --out")
 
 
 def _made(folder: Path) -> Path:

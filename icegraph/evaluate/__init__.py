@@ -44,7 +44,7 @@ def evaluate(
         `forecast`, as far as they can be computed) and `gate_passed`.
 
     Raises:
-        InputError: A segment has no scene, or an input cannot be read.
+        InputError: A segment has no scene, a label raster does not fit its pass, or an input cannot be read.
     """
     from icegraph.evaluate.measure import measure
     from icegraph.evaluate.report import Run, headline, render
@@ -52,6 +52,7 @@ def evaluate(
     from icegraph.evaluate.tables import read_tracks
     from icegraph.scene import Scene
     from icegraph.store import code_version
+    from icegraph.truth import require_labels
 
     lonely = sorted(set(segments) - set(scenes))
     if lonely:
@@ -60,6 +61,8 @@ def evaluate(
         )
     opened = {pass_id: Scene.open(scenes[pass_id]) for pass_id in segments}
     areas = {pass_id: floe_areas_px(folder / "labels.tif", opened[pass_id].grid) for pass_id, folder in segments.items()}
+    for pass_id, place in truth.items():
+        require_labels(place, opened[pass_id].grid)
     tables = read_tracks(tracks).among(segments)
     metrics = measure(opened, segments, tables, truth, areas, progress)
     gate = check_gate(metrics, thresholds)

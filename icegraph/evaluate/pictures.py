@@ -281,12 +281,13 @@ def _furniture(view: Map, text: float) -> Markup:
     ).format(bottom - 2.7 * text, bar + 28, 2.7 * text, bottom - 0.95 * text, bar, bottom - 1.3 * text, text, words)
     r, d = view.north()
     angle = math.degrees(math.atan2(r, -d))
-    middle, size = 1000 - 20 - 1.4 * text, 1.4 * text
+    size = 1.4 * text
+    middle, height = WIDTH - 14 - 2 * size, 14 + 2 * size  # the letter goes round the plate
     north = Markup(
         '<g class="north" transform="translate({:.1f} {:.1f})"><circle class="plate" r="{:.1f}"/>'
         '<g transform="rotate({:.1f})"><path d="M0 {:.1f}L{:.1f} {:.1f}L0 {:.1f}L{:.1f} {:.1f}z"/></g>'
         '<text x="{:.1f}" y="{:.1f}" font-size="{}" text-anchor="middle">N</text></g>'
-    ).format(middle, 24 + 1.7 * size, size, angle, -0.85 * size, 0.42 * size, 0.6 * size, 0.3 * size, -0.42 * size, 0.6 * size,
+    ).format(middle, height, size, angle, -0.85 * size, 0.42 * size, 0.6 * size, 0.3 * size, -0.42 * size, 0.6 * size,
              r * 1.62 * size, d * 1.62 * size + 0.36 * text, text)  # fmt: skip
     return scale + north
 

@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
+from pyproj import Geod
 
 from icegraph.evaluate import charts, pictures
 from icegraph.evaluate.gate import GateResult, confusion
@@ -24,6 +25,9 @@ from icegraph.store import code_version, sha256
 MOST_PICTURES = 12
 MOST_OUTLINES = 6000  # in the whole page: about half a kilobyte each
 _SENSORS = {"sar": "SAR", "optical": "Optical", "mixed": "SAR to optical"}
+
+
+_EARTH = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,23 @@ def _heading(run: Run) -> dict[str, str]:
         return {"when": "no pass", "where": "", "what": "Nothing was segmented."}
     first, last = min(times), max(times)
     when = f"{first:%d %B %Y}" if first.date() == last.date() else f"{first:%d %B %Y} – {last:%d %B %Y}"
-    lon, lat = _middle(run.scenes[run.order[-1]].grid)
-    where = f"{abs(lat):.1f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.1f}° {'E' if lon >= 0 else 'W'}"
+    where = " and ".join(
+        f"{abs(lat):.1f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.1f}° {'E' if lon >= 0 else 'W'}" for lon, lat in _places(run)
+    )
     kinds = sorted({_sensor(scene.sensor) for scene in run.scenes.values()})
     what = f"{len(times)} {'pass' if len(times) == 1 else 'passes'} · {' and '.join(kinds)}"
     return {"when": when, "where": where, "what": what}
+
+
+def _places(run: Run) -> list[tuple[float, float]]:
+    """Longitude and latitude of the seas that the passes show: middles that lie further apart than the larger pass is wide."""
+    kept: list[tuple[float, float]] = []
+    width = max(max(run.scenes[pass_id].grid.shape) * run.scenes[pass_id].grid.pixel_m for pass_id in run.order)
+    for pass_id in run.order:
+        lon, lat = _middle(run.scenes[pass_id].grid)
+        if all(_EARTH.inv(lon, lat, *other)[2] > width for other in kept):
+            kept.append((lon, lat))
+    return kept
 
 
 def _middle(grid: Grid) -> tuple[float, float]:

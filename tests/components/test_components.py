@@ -1,0 +1,67 @@
+"""The components called as plain functions: what passes from one to the next."""
+
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+
+from components.calibrate.component import calibrate
+from components.fuse.component import fuse
+from components.ingest.component import ingest
+from icegraph.ingest import Manifest
+from icegraph.scene import Scene
+from icegraph.simulate import simulate
+from icegraph.store import read_refusal
+
+
+@pytest.fixture(scope="module")
+def passes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("field") / "s"
+    simulate(out, seed=1, size_km=16.0, passes=1, views=("sar", "amsr2", "optical"))
+    return out / "passes"
+
+
+def artifact(path: Path) -> dsl.Dataset:
+    return dsl.Dataset(name=path.name, uri=str(path))
+
+
+def test_ingest_gives_the_passes_to_loop_over_and_the_sensors_to_train_for(passes: Path, tmp_path: Path) -> None:
+    pass_ids, sensors = ingest.python_func(passes=[str(passes)], manifest=artifact(tmp_path / "m"))
+    manifest = Manifest.read(tmp_path / "m" / "manifest.json")
+    assert pass_ids == [entry.id for entry in manifest.scenes]
+    assert len(pass_ids) == 2
+    assert sensors == ["optical", "sar"]
+    assert len(manifest.partners) == 1
+
+
+def test_ingest_ends_with_a_sentence_where_nothing_is_usable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.tif").write_bytes(b"not a raster")
+    with pytest.raises(SystemExit) as ended:
+        ingest.python_func(passes=[str(tmp_path / "x.tif")], manifest=artifact(tmp_path / "m"))
+    assert ended.value.code == 1
+    assert "x.tif" in capsys.readouterr().err
+
+
+def test_a_radar_pass_becomes_a_scene_with_amsr2(passes: Path, tmp_path: Path) -> None:
+    pass_ids, _ = ingest.python_func(passes=[str(passes)], manifest=artifact(tmp_path / "m"))
+    radar = next(name for name in pass_ids if name.startswith("S1B"))
+    calibrate.python_func(manifest=artifact(tmp_path / "m"), pass_id=radar, scene=artifact(tmp_path / "s"))
+    fuse.python_func(manifest=artifact(tmp_path / "m"), scene=artifact(tmp_path / "s"), fused=artifact(tmp_path / "f"))
+    assert Scene.open(tmp_path / "s").bands == ["hh_db", "hv_db", "incidence_deg"]
+    assert {"tb_36v_k", "sic_percent"} <= set(Scene.open(tmp_path / "f").bands)
+
+
+def test_a_pass_that_calibrate_cannot_use_is_handed_on_as_a_refusal(passes: Path, tmp_path: Path) -> None:
+    pass_ids, _ = ingest.python_func(passes=[str(passes)], manifest=artifact(tmp_path / "m"))
+    optical = next(name for name in pass_ids if not name.startswith("S1B"))
+    image = passes / f"{optical}.truecolor.tif"
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 3])  # damaged after it was looked at
+    try:
+        calibrate.python_func(manifest=artifact(tmp_path / "m"), pass_id=optical, scene=artifact(tmp_path / "s"))
+    finally:
+        image.write_bytes(whole)
+    fuse.python_func(manifest=artifact(tmp_path / "m"), scene=artifact(tmp_path / "s"), fused=artifact(tmp_path / "f"))
+    refusal = read_refusal(tmp_path / "f")
+    assert refusal is not None
+    assert image.name in refusal.reason
