@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -45,8 +46,7 @@ TruthOption = Annotated[list[Path], typer.Option("--truth", help="Label rasters,
 
 def main() -> None:
     """The entry point: errors become one sentence and an exit code."""
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # its errors reach the user as ours
-    warnings.filterwarnings("ignore")
+    _quieten_libraries()
     for number in (signal.SIGTERM, signal.SIGHUP):  # end as on Ctrl-C, with what is half-written removed
         signal.signal(number, signal.default_int_handler)
     with told():
@@ -62,6 +62,16 @@ def main() -> None:
                 raise
             problem = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".")
             raise IceGraphError("a defect of icegraph", problem, "please report it, with what ICEGRAPH_TRACEBACK=1 shows") from error
+
+
+def _quieten_libraries() -> None:
+    """What they have to say reaches the user as our sentences."""
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore")
+    if sys.stderr is sys.__stderr__ and "ICEGRAPH_TRACEBACK" not in os.environ:
+        # libtiff writes to descriptor 2 without asking: ours moves to another.
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 @app.command()

@@ -44,9 +44,33 @@ def told() -> Iterator[None]:
         _end(str(error), 1)
     except KeyboardInterrupt:
         _end("interrupted: nothing half-written is left; run the same command again.", 130)
-    except OSError as error:
-        full = error.errno == errno.ENOSPC or "No space left" in str(error)
-        _end(f"disk full while writing ({error}); free some space and run again." if full else f"{error}.", 1)
+    except MemoryError:
+        _end("out of memory; close other programs, or give fewer or smaller passes.", 1)
+    except Exception as error:
+        if disk_is_full(error):
+            place = f" {_shown(error)}" if isinstance(error, OSError) and error.filename else ""
+            _end(f"disk full while writing{place}; free some space and run the same command again.", 1)
+        if not isinstance(error, OSError):
+            raise
+        _end(_of_the_system(error), 1)
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that the disk is full; GDAL says so in words alone."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    cause = error.__cause__ or error.__context__
+    return full or "No space left" in str(error) or (cause is not None and disk_is_full(cause))
+
+
+def _of_the_system(error: OSError) -> str:
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split()).rstrip(".")
+    told_of = f"{_shown(error)}: {reason[:1].lower()}{reason[1:]}" if error.filename else reason
+    return f"{told_of}; check that the place is there and may be read and written."
+
+
+def _shown(error: OSError) -> str:
+    """The place, without the hidden folders that files are first written to."""
+    return str(error.filename).partition("/.")[0] or str(error.filename)
 
 
 def _end(text: str, status: int) -> None:

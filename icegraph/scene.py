@@ -9,7 +9,10 @@ Bands name their unit: `hh_db`, `hv_db` (sigma nought), `incidence_deg`, `tb_36h
 `blue`, `nir`, `swir22` run from 0 to 1. The masks are `valid` (sea surface seen), and where known `land` and `cloud`.
 """
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 from shapely.geometry import Polygon, mapping
 
 from icegraph.errors import PassError
@@ -32,6 +37,7 @@ from icegraph.store import atomic_path, sha256
 
 MASKS = ("valid", "land", "cloud")
 BLOCK = 512
+_FULL_BELOW = 4 << 20  # bytes: a block and its neighbours
 _EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
@@ -42,12 +48,14 @@ _EXTENSIONS = [
 class BandWriter:
     """Takes a raster window by window. Made by `write_band`."""
 
-    def __init__(self, dataset: rasterio.io.DatasetWriter) -> None:
+    def __init__(self, dataset: rasterio.io.DatasetWriter, path: Path) -> None:
         self._dataset = dataset
+        self._path = path
 
     def write(self, window: Window, pixels: NDArray[Any]) -> None:
         """Write the pixels [H, W] of one window."""
-        self._dataset.write(pixels, 1, window=window.rasterio())
+        with _writing(self._path):
+            self._dataset.write(pixels, 1, window=window.rasterio())
 
 
 @contextmanager
@@ -65,12 +73,23 @@ def write_band(path: Path, grid: Grid, dtype: str, *, unit: str = "") -> Iterato
         with rasterio.open(plain, "w", driver="GTiff", crs=grid.crs, transform=grid.transform, **profile, **layout) as dataset:
             if unit:
                 dataset.set_band_unit(1, unit)
-            yield BandWriter(dataset)
+            yield BandWriter(dataset, path)
         predictor = "FLOATING_POINT" if dtype.startswith("float") else "STANDARD"
         resampling = "AVERAGE" if dtype.startswith("float") else "NEAREST"
-        rasterio.shutil.copy(
-            plain, final, driver="COG", COMPRESS="ZSTD", PREDICTOR=predictor, BLOCKSIZE=BLOCK, RESAMPLING=resampling, BIGTIFF="IF_SAFER"
-        )
+        layout = {"COMPRESS": "ZSTD", "PREDICTOR": predictor, "BLOCKSIZE": BLOCK, "RESAMPLING": resampling, "BIGTIFF": "IF_SAFER"}
+        with _writing(path):
+            rasterio.shutil.copy(plain, final, driver="COG", **layout)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """GDAL does not tell why it could not write: a full disk is told by what is left on it (rasterio.shutil raises GDAL's errors bare)."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        full = shutil.disk_usage(path.parent).free < _FULL_BELOW
+        code = errno.ENOSPC if full else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def read_grid(dataset: rasterio.io.DatasetReader) -> Grid:

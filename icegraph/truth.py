@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
-from icegraph.errors import InputError
+from icegraph.errors import InputError, PassError
 from icegraph.grid import Grid, Window, tiles
+from icegraph.ingest.pixels import open_raster
+from icegraph.ingest.tiff import check_tiff
 from icegraph.scene import Scene, scene_folders
 
 IGNORE = np.iinfo(np.uint32).max
@@ -40,6 +44,30 @@ def find_truth(places: Iterable[Path]) -> dict[str, Path]:
             item = file.with_name(f"{stem}.json")
             found[str(json.loads(item.read_text())["id"]) if item.exists() else stem] = file
     return found
+
+
+def require_labels(path: Path, grid: Grid) -> None:
+    """Check that a label raster can be read on `grid`.
+
+    Raises:
+        InputError: It is cut off, holds no whole numbers, lies nowhere, or lies elsewhere.
+    """
+    mend = "write it again as a GeoTIFF of whole numbers on the grid of the pass"
+    try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            check_tiff(path)
+        with open_raster(path) as dataset:
+            if not np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer):
+                raise InputError(path, f"holds {dataset.dtypes[0]}, where labels are whole numbers", mend)
+            if dataset.crs is None or dataset.transform.is_identity:
+                raise InputError(path, "says nowhere where it lies", mend)
+            options = {"crs": grid.crs, "transform": grid.transform, "height": grid.height, "width": grid.width}
+            with WarpedVRT(dataset, add_alpha=True, **options) as warped:
+                thin = warped.read(warped.count, out_shape=(min(grid.height, 256), min(grid.width, 256)))
+    except (PassError, RasterioError, CPLE_BaseError) as error:
+        raise InputError(path, f"cannot be read as labels ({' '.join(str(error).split()).rstrip('.')})", mend) from error
+    if not thin.any():
+        raise InputError(path, "does not overlap the pass that it is named after", mend)
 
 
 def read_labels(path: Path, grid: Grid, window: Window | None = None) -> NDArray[np.uint32]:

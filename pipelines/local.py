@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from icegraph.errors import IceGraphError, InputError
+from icegraph.orphans import end_with_parent
 from icegraph.progress import parse_progress
 
 _TASK = re.compile(r"(Executing task|Task) \S*'([\w-]+)'\S*( finished with status \S*(SUCCESS|FAILURE))?")
@@ -38,11 +39,11 @@ def run_local(pipeline: str, arguments: dict[str, Any], root: Path, log: Path, l
     Raises:
         IceGraphError: A task failed: its own sentence, where it left one.
     """
-    root.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pipelines.local", pipeline, str(root), json.dumps(arguments)]
     # One thread a task: tasks run two at once, and threads that fight over two cores lose more than they win.
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    task, sentence = "", ""
+    environment["TMPDIR"] = str(_made(root / "tmp"))  # KFP leaves a folder a task
+    task, failed, sentence = "", "", ""
     with log.open("w") as kept:
         process = subprocess.Popen(  # noqa: S603
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, start_new_session=True
@@ -59,16 +60,24 @@ def run_local(pipeline: str, arguments: dict[str, Any], root: Path, log: Path, l
                     listen(task, "", 0.0)
                 elif event and event[4] == "SUCCESS":
                     listen(event[2], "", 1.0)
+                elif event and event[4] == "FAILURE":
+                    failed = failed or event[2]
                 elif line.strip().startswith("icegraph: "):
-                    sentence = line.strip().removeprefix("icegraph: ")
-        finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                os.killpg(process.pid, signal.SIGTERM)
+                    sentence = sentence or line.strip().removeprefix("icegraph: ")
             process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # all that its tasks wrote goes with `root`
+                process.wait()
     if process.returncode != 0:
         problem = sentence.rstrip(".") or f"its process ended with status {process.returncode}"
-        raise RunError(task or pipeline, problem, f"the whole log is in {log}")
+        raise RunError(failed or task or pipeline, problem, f"the whole log is in {log}")
     return {name: [Path(path) for path in paths] for name, paths in json.loads((root / "outputs.json").read_text()).items()}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class RunError(IceGraphError):
@@ -81,6 +90,10 @@ def main() -> None:
 
     from pipelines import PIPELINES
 
+    end_with_parent(lambda: os.killpg(0, signal.SIGKILL))
+    # KFP puts the interpreter's path, unquoted, where a shell reads it: a name found on PATH has no spaces.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    sys.executable = "python3"
     name, root, arguments = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
     if name not in PIPELINES:
         raise InputError(name, "no such pipeline", f"choose one of {', '.join(PIPELINES)}")

@@ -25,7 +25,7 @@ def evaluate(
         manifest: What ingest wrote.
         scenes: Scene folders and refusals.
         floes: The segmented passes, with their floe tables.
-        tracks: What track wrote.
+        tracks: What track wrote, or its refusal.
         segmenters: The models that found the floes.
         matcher: The model that matched them.
         truth: Places of the label rasters to evaluate on; may be empty.
@@ -53,7 +53,10 @@ def evaluate(
         shown = {name: folder for name, folder in scene_folders(places).items() if not known or name in known}
         late = [refusal for refusal in map(read_refusal, places) if refusal is not None]
         out = Path(results.path)
-        Manifest.read(Path(manifest.path) / "manifest.json").refusing(late).write(out / "manifest.json")
+        listed = Manifest.read(Path(manifest.path) / "manifest.json").refusing(late)
+        untracked = read_refusal(Path(tracks.path))
+        listed.notes.extend([untracked.reason] if untracked else [])
+        listed.write(out / "manifest.json")
         found = evaluate(
             out,
             scenes=shown,

@@ -12,12 +12,17 @@ def track(graph: dsl.Input[dsl.Dataset], model: dsl.Input[dsl.Model], tracks: ds
     Args:
         graph: What graph-build wrote.
         model: The matcher.
-        tracks: Folder with matches.parquet, tracks.parquet, drift.nc and forecast.parquet.
+        tracks: Folder with matches.parquet, tracks.parquet, drift.nc and forecast.parquet; a refusal where no two passes show one place.
     """
     from pathlib import Path
 
     from icegraph.errors import told
-    from icegraph.track.follow import track
+    from icegraph.store import Refusal, write_refusal
+    from icegraph.track.follow import NothingToTrackError, track
 
     with told():
-        track(Path(graph.path), Path(model.path), Path(tracks.path))
+        try:
+            track(Path(graph.path), Path(model.path), Path(tracks.path))
+        except NothingToTrackError as error:
+            write_refusal(Path(tracks.path), Refusal(error.subject, str(error)))
+            print(f"refused: {error}")

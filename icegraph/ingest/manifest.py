@@ -108,8 +108,10 @@ class Manifest(BaseModel):
             InputError: There is none; it tells every refusal.
         """
         if not self.scenes:
-            reasons = " ".join(refusal.reason for refusal in self.refused) or "there are only AMSR2 swaths"
-            raise InputError("input", f"no pass could be used: {reasons.rstrip('.')}", "mend these, or name other passes")
+            only_amsr2 = "there are only AMSR2 swaths; name the radar pass that they belong to."
+            reasons = " ".join(refusal.reason for refusal in self.refused) or only_amsr2
+            problem, _, mend = reasons.rstrip(".").rpartition("; ")
+            raise InputError("no pass could be used", problem, mend)
         return self.scenes
 
     @property

@@ -100,7 +100,7 @@ def _owners(folder: Path) -> dict[Path, Path]:
         for key, asset in (fields or {}).get("assets", {}).items():
             if isinstance(asset, dict):
                 try:
-                    owners.setdefault(resolve(item, str(key), str(asset.get("href", ""))), item)
+                    owners.setdefault(resolve(item.resolve(), str(key), str(asset.get("href", ""))), item)
                 except PassError:  # told when the item itself is described
                     continue
         if fields:
@@ -110,7 +110,7 @@ def _owners(folder: Path) -> dict[Path, Path]:
 
 def _is_item(path: Path) -> bool:
     fields = read_json(path)
-    return fields is not None and fields.get("type") == "Feature" and "assets" in fields
+    return fields is not None and fields.get("type") == "Feature" and isinstance(fields.get("assets"), dict)
 
 
 def _is_safe(path: Path) -> bool:
@@ -163,6 +163,7 @@ def _describe_swath(path: Path) -> Described:
 
 
 def _describe_item(path: Path) -> Described:
+    path = path.resolve()  # a link's assets lie beside what it leads to
     item = read_item(path)
     fields = read_json(path) or {}
     if "icegraph:parents" in fields.get("properties", {}):

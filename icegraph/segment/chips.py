@@ -36,6 +36,7 @@ class Chip:
         labels: Floe identities [H, W], 0 none; all 0 for a scene without truth.
         classes: 0 water, 1 brash, 2 floe, `NOT_FLOE`, `UNKNOWN` [H, W].
         source: The pass it is from.
+        radar: Whether a radar saw it: disturbed by speckle and gain instead of light and haze.
     """
 
     values: FloatArray
@@ -43,6 +44,7 @@ class Chip:
     labels: NDArray[np.uint32]
     classes: NDArray[np.uint8]
     source: str
+    radar: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def cut_chips(
 def crop_at_random(chip: Chip, size: int, reach: int, cap: float, rng: np.random.Generator) -> Crop:
     """One augmented example of `size` × `size` pixels from a chip."""
     values, valid, labels, classes = _zoomed(chip, size, rng)
-    values = _disturbed(values, rng)
+    values = (_radar_disturbed if chip.radar else _disturbed)(values, rng)
     values = np.where(valid, values, np.nan)
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
 
@@ -149,7 +151,7 @@ def _cut(scene: Scene, window: Window, truth: Path | None, bands: Sequence[str])
         classes[(kinds == BRASH) & (labels == 0)] = BRASH
         classes[(labels == IGNORE) | ~valid] = UNKNOWN
         labels[labels == IGNORE] = 0
-    return Chip(values, valid, labels, classes, scene.id)
+    return Chip(values, valid, labels, classes, scene.id, scene.sensor == "sar")
 
 
 def _read_classes(truth: Path, scene: Scene, window: Window) -> NDArray[np.uint8]:
@@ -212,6 +214,32 @@ def _disturbed(values: FloatArray, rng: np.random.Generator) -> FloatArray:
     if len(kept) and dropped[kept].all():
         dropped[rng.choice(kept)] = False
     return np.where(seen & ~dropped[:, None, None], values, np.float32(np.nan))
+
+
+def _radar_disturbed(values: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """The same surface through another radar: gain, contrast, a slope across the swath, a noise floor, more speckle, and bands missing.
+
+    The bands are in dB, where speckle and gain add up; [C, H, W] on the scene's scale.
+    """
+    count, height, width = values.shape
+    seen = np.isfinite(values)
+    values = np.where(seen, values, np.float32(0))
+    if rng.random() < 0.3:
+        values = gaussian_filter(values, (0.0, (sigma := float(rng.uniform(0.3, 1.0))), sigma))
+    values = values * np.exp(_common_and_own(0.15, 0.1, count, rng)) + _common_and_own(0.15, 0.1, count, rng)
+    if rng.random() < 0.15:  # noise that nobody took off: a floor, as half the scene's range is about 8 dB
+        steep = np.float32(8 * np.log(10) / 10)
+        values = np.logaddexp(steep * values, steep * np.float32(rng.uniform(-1.2, -0.3))) / steep
+    down, right = rng.normal(0, 0.15, (2, 1, 1)).astype(np.float32)
+    values = values + down * np.linspace(-1, 1, height, dtype=np.float32)[:, None] + right * np.linspace(-1, 1, width, dtype=np.float32)
+    speckle = gaussian_filter(rng.standard_normal((count, height, width), np.float32), (0, *[float(rng.uniform(0, 0.8))] * 2))
+    values = values + speckle * np.float32(rng.uniform(0, 0.15) / max(speckle.std(), 1e-6))
+    missing = rng.random()
+    if missing < 0.5:  # no radiometer, perhaps only one polarisation; these come first in a scene
+        polarisations = np.flatnonzero(seen.any((1, 2)))[:2]
+        kept = rng.permutation(polarisations)[:1] if missing < 0.15 else polarisations
+        seen = seen & np.isin(np.arange(count), kept)[:, None, None]
+    return np.where(seen, values, np.float32(np.nan))
 
 
 def _common_and_own(common: float, own: float, count: int, rng: np.random.Generator) -> FloatArray:

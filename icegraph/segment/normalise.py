@@ -19,6 +19,14 @@ FloatArray = NDArray[np.float32]
 _FLOOR = 0.08  # of half the scene's range: flatter ground than this is not stretched to full contrast
 _LIMIT = 4.0  # both kinds of values are cut at ± this
 
+# Sigma nought falls with the incidence angle: over sea ice of all kinds between these slopes (dB per degree) of first-year and old ice
+# (HH: -0.25 to -0.167, HV: -0.16 to -0.10; Mäkynen & Karvonen 2017, doi 10.1109/TGRS.2017.2721981; doi 10.1109/TGRS.2023.3315056).
+_SLOPES = {"hh_db": -0.22, "vv_db": -0.22, "hv_db": -0.12, "vh_db": -0.12}
+INCIDENCE, _REFERENCE_DEG = "incidence_deg", 35.0
+# A band that hardly varies over a scene is not stretched: half its range counts as at least this, in its unit. A radiometer's pixels of
+# 5 to 22 km hold a small scene whole, and what they vary there is noise.
+_LEAST_HALF = {"db": 3.0, "k": 25.0, "percent": 25.0, "deg": 15.0}
+
 
 def channels(bands: int) -> int:
     """Input channels of the network for a number of bands: each band twice, and the mask of seen pixels."""
@@ -26,7 +34,7 @@ def channels(bands: int) -> int:
 
 
 def read_scaled(scene: Scene, bands: Sequence[str], window: Window) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Read a window of a scene on the scene's scale.
+    """Read a window of a scene on the scene's scale; where the incidence angle is known, sigma nought as it would be at 35 degrees.
 
     Args:
         scene: The pass.
@@ -34,23 +42,30 @@ def read_scaled(scene: Scene, bands: Sequence[str], window: Window) -> tuple[Flo
         window: Which pixels.
 
     Returns:
-        Values [C, H, W], −1 at the scene's 2nd percentile and +1 at its 98th, NaN where there is nothing; and the valid mask [H, W].
+        Values [C, H, W], −1 at the scene's 2nd percentile and +1 at its 98th (closer to 0 in a band that hardly
+        varies), NaN where there is nothing; and the valid mask [H, W].
     """
     valid = scene.mask("valid", window)
     values = np.full((len(bands), *window.shape), np.nan, np.float32)
     for index, band in enumerate(bands):
         if band in scene.bands:
-            values[index] = to_scene_scale(scene.read([band], window)[0], scene.statistics(band))
+            pixels = scene.read([band], window)[0]
+            if band in _SLOPES and INCIDENCE in scene.bands:
+                pixels = pixels - np.float32(_SLOPES[band]) * (scene.read([INCIDENCE], window)[0] - np.float32(_REFERENCE_DEG))
+            values[index] = to_scene_scale(pixels, scene.statistics(band), _LEAST_HALF.get(band.rsplit("_", 1)[-1], 0.0))
     values[:, ~valid] = np.nan
     return values, valid
 
 
-def to_scene_scale(pixels: FloatArray, statistics: Mapping[str, float]) -> FloatArray:
-    """Map a band so that its 2nd and 98th percentile become −1 and +1; all NaN where the band has no valid pixels at all."""
+def to_scene_scale(pixels: FloatArray, statistics: Mapping[str, float], least_half: float = 0.0) -> FloatArray:
+    """Map a band so that its 2nd and 98th percentile, if `2 least_half` apart or more, become −1 and +1.
+
+    All NaN where the band has no valid pixels at all.
+    """
     if not statistics:
         return np.full_like(pixels, np.nan)
     low, high = statistics["p02"], statistics["p98"]
-    half = max((high - low) / 2, 1e-3 * max(abs(low), abs(high)), 1e-6)
+    half = max((high - low) / 2, least_half, 1e-3 * max(abs(low), abs(high)), 1e-6)
     return np.asarray((pixels - (low + high) / 2) / half, np.float32)
 
 

@@ -19,6 +19,7 @@ from icegraph.scene import Scene
 from icegraph.segment.chips import Chip, Crop, crop_at_random, cut_chips
 from icegraph.segment.losses import repaint_loss, segment_loss
 from icegraph.segment.model import CONFIG, STRIDE, WEIGHTS, FloeRule, Segmenter, SegmenterConfig
+from icegraph.segment.normalise import INCIDENCE
 from icegraph.segment.tune import tune_rule
 from icegraph.store import atomic_dir, code_version, sha256
 
@@ -119,8 +120,8 @@ def fit_segmenter(
 
 
 def _all_bands(scenes: Sequence[Path]) -> tuple[str, ...]:
-    """Every band that some scene has, in the order first met."""
-    return tuple(dict.fromkeys(band for path in scenes for band in Scene.open(path).bands))
+    """Every band that some scene has, in the order first met; not the incidence angle, which is taken out of the others."""
+    return tuple(dict.fromkeys(band for path in scenes for band in Scene.open(path).bands if band != INCIDENCE))
 
 
 def _split(chips: list[Chip]) -> tuple[list[Chip], list[Chip]]:

@@ -14,7 +14,7 @@ from icegraph.segment.predict import predict_values
 
 # Optical scenes unlike the training's give lower probabilities: a threshold as high as suits held-out pieces of the training's own scenes
 # would lose floes there (of simulated and real MODIS scenes: best at 0.45 and 0.3), so only low ones are offered.
-_PROBABILITIES = {"optical": (0.3, 0.35), "sar": (0.3, 0.4, 0.5, 0.6)}
+_PROBABILITIES = {"optical": (0.3, 0.35), "sar": (0.4, 0.5, 0.6, 0.7)}
 _MARKERS_PX = (1.6, 1.9, 2.2)
 _JUDGED_PX = 40  # floes are judged from this size on: smaller ones are drawn incompletely by hand too
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from icegraph.errors import InputError
 from icegraph.progress import Progress, silent
 
 VIEWS = ("sar", "amsr2", "optical")
+RADAR: Mapping[str, Any] = MappingProxyType({"smallest_px": 12.0, "gap_px": 1.6, "rubble": 0.5})
+"""Settings of the ice where a radar looks: under speckle, 90 m sharp on pixels of 40 m, smaller or closer floes have no outlines."""
 _PLATFORMS = ("terra", "aqua")
 
 
@@ -64,7 +67,7 @@ def simulate(
     pixels = {"sar": sar_pixel_m, "optical": optical_pixel_m}
     finest = min((pixels[view] for view in views if view in pixels), default=sar_pixel_m)
     span_s = interval_h * 3600 * (passes - 1)
-    settings = _settings(Settings(seed, size_km, finest, span_s, interval_h * 3600), ice or {})
+    settings = _settings(Settings(seed, size_km, finest, span_s, interval_h * 3600), {**(RADAR if "sar" in views else {}), **(ice or {})})
     field = Field(settings)
     progress(f"{len(field.floes)} floes, {field.regime_name}", 0.0)
     table: list[dict[str, Any]] = []

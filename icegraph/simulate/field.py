@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,12 @@ from icegraph.simulate.noise import Waves
 Float = NDArray[np.float64]
 
 WATER, BRASH, FLOE, LAND = 0, 1, 2, 3
-NO_ICE, LEVEL, DEFORMED, MULTIYEAR = 0, 1, 2, 3
+NO_ICE, LEVEL, DEFORMED, MULTIYEAR, YOUNG = 0, 1, 2, 3, 4
 REGIMES = ("pack", "marginal", "brash", "mixed")
 SMALLEST_PX = 40  # floes below are brash: nobody can draw their outline
 _DAY_S = 86400.0
+_STRAYS = 0.06  # share of fragments
+_RUBBLE_FILL = 0.9  # least share of slush and rubble in the gaps where there is rubble
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,14 @@ class Snapshot:
         grid: The view's grid (EPSG:3413).
         identity: Floe identity over all passes, uint32 [H, W]; 0 where there is no floe.
         classes: `WATER`, `BRASH`, `FLOE` or `LAND`, uint8 [H, W].
-        ice_type: `NO_ICE`, `LEVEL` (first-year), `DEFORMED` (first-year) or `MULTIYEAR`, uint8 [H, W]; brash has a type too.
+        ice_type: `NO_ICE`, `LEVEL` (first-year), `DEFORMED` (first-year), `MULTIYEAR` or `YOUNG`, uint8 [H, W]; brash has a type too.
         wind_m_s: Wind speed at 10 m, float32 [H, W].
         cloud: Opacity of cloud, 0..1, float32 [H, W].
         texture: Zero mean, unit variance, fixed to the material of the moving floe, float32 [H, W].
         ice_fraction: Share of the pixel that solid pieces of ice cover, cracks left out, float32 [H, W].
         slush: What fills the rest of the pixel, from open water (0) to bright slush (1), float32 [H, W].
         shade: Each piece of ice its own standard normal number, the same in all passes, float32 [H, W].
+        ground: Whether `YOUNG` ice or rubble (`DEFORMED`) fills the gaps between floes, uint8 [H, W]; None where a field does not know.
     """
 
     time: datetime
@@ -61,6 +65,7 @@ class Snapshot:
     ice_fraction: NDArray[np.float32] | None = None
     slush: NDArray[np.float32] | None = None
     shade: NDArray[np.float32] | None = None
+    ground: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ class Settings:
         lat: Latitude of the centre, degrees; default: from the seed, 70 to 84.
         regime: One of `REGIMES`; default: from the seed.
         smallest_px: Diameter of the smallest floe, in pixels.
+        gap_px: Least distance between the outlines of floes, in pixels.
+        rubble: Share of the area where bright rubble fills the gaps between smooth floes, as dark young ice does between rough and old
+            floes elsewhere: what makes floes stand out to a radar. Default: the types of floes and fragments have nothing to do with
+            each other.
         largest: Diameter of the largest floe, as a share of `size_km`; default: from the seed, 0.12 to 0.42.
         exponent: Of the power law: the number of floes larger than d falls as d^-exponent; default: from the seed, 1.3 to 2.1.
         cover: Share of the area that floes are meant to cover; default: from the regime.
@@ -98,6 +107,8 @@ class Settings:
     lat: float | None = None
     regime: str | None = None
     smallest_px: float = 7.8
+    gap_px: float = 0.7
+    rubble: float | None = None
     largest: float | None = None
     exponent: float | None = None
     cover: float | None = None
@@ -307,7 +318,7 @@ class Field:
     @property
     def gap_m(self) -> float:
         """Least distance between the outlines of floes."""
-        return 0.7 * self.settings.pixel_m
+        return self.settings.gap_px * self.settings.pixel_m
 
     def outlines(self) -> Iterator[Float]:
         """The outline of each floe, in its order, [L, 2] in metres from the centre."""
@@ -466,6 +477,11 @@ class Field:
         solid = self.regime.solid(place)
         if self.coast is not None:
             solid |= self.coast.inland_m(place) > -self.coast.fast_m
+        if self.settings.rubble is not None:
+            rough = _rubble(place, self.settings)
+            strays = rng.random(len(place)) < _STRAYS  # of thick ice among young ice
+            types = np.where(rough | strays, DEFORMED, YOUNG).astype(np.uint8)
+            fill = np.where(rough, np.maximum(fill, _RUBBLE_FILL), fill)
         return Fragments(place, place.copy(), diameter / 2, fill, self.regime.closeness(place), solid, rng.normal(0, 1, len(place)), types)
 
 
@@ -577,7 +593,19 @@ def _types(place: Float, settings: Settings, rng: np.random.Generator) -> NDArra
     """Ice types [N]: level and deformed first-year ice mixed, multiyear ice in one part of the field."""
     waves = Waves.random(0.3 * settings.size_km * 1000, 1.2 * settings.size_km * 1000, np.random.default_rng([settings.seed, 3]))
     old = waves(place) + rng.normal(0, 0.7, len(place)) > 0.9
-    return np.where(old, MULTIYEAR, np.where(rng.random(len(place)) < 0.35, DEFORMED, LEVEL)).astype(np.uint8)
+    if settings.rubble is None:
+        return np.where(old, MULTIYEAR, np.where(rng.random(len(place)) < 0.35, DEFORMED, LEVEL)).astype(np.uint8)
+    thick = np.where(old, MULTIYEAR, np.where(rng.random(len(place)) < 0.75, DEFORMED, LEVEL))
+    return np.where(_rubble(place, settings), LEVEL, thick).astype(np.uint8)
+
+
+def _rubble(place: Float, settings: Settings) -> NDArray[np.bool_]:
+    """Where rubble fills the gaps [N]: in parts of the field, by waves of unit variance."""
+    rng = np.random.default_rng([settings.seed, 12])
+    waves = Waves.random(0.5 * settings.size_km * 1000, 1.5 * settings.size_km * 1000, rng)
+    ragged = waves(place) + 0.08 * Waves.random(20 * settings.pixel_m, 100 * settings.pixel_m, rng)(place)
+    share = 0.0 if settings.rubble is None else settings.rubble
+    return np.asarray(ragged > NormalDist().inv_cdf(float(np.clip(1 - share, 1e-6, 1 - 1e-6))))
 
 
 def snapped_grid(field: Field, pixel_m: float) -> Grid:

@@ -54,7 +54,8 @@ class Seen:
 def seen(snapshot: Snapshot, *, optical: bool, swath: NDArray[np.bool_] | None = None) -> Seen:
     """Tell what can be known of a snapshot, of which `swath` [H, W] is in the image (default: all).
 
-    Land is unknown, what lies outside the swath, and what thick cloud (optical) or water as bright as ice (radar) hides. Floes under `SMALLEST_PX` pixels are brash;
+    Land is unknown, what lies outside the swath, and what thick cloud (optical) or water as
+    bright as ice (radar) hides. Floes under `SMALLEST_PX` pixels are brash;
     of larger ones that the edge or something else cuts down to fewer pixels, the rest is unknown.
     """
     veiled = snapshot.cloud >= CLOUD_HIDES if optical else snapshot.wind_m_s >= WIND_HIDES_M_S

@@ -11,7 +11,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize
-from scipy.ndimage import binary_dilation, distance_transform_edt, zoom
+from scipy.ndimage import binary_dilation, distance_transform_edt, uniform_filter, zoom
 
 from icegraph.grid import Grid
 from icegraph.simulate.field import BRASH, FLOE, LAND, NO_ICE, WATER, Field, Float, Snapshot, snapped_grid
@@ -20,6 +20,8 @@ from icegraph.simulate.noise import power_law_noise, sample_tile
 FINE = 2  # drawn pixels a view's pixel, each way
 _TILE = 512
 _ICE_SHARE = 0.45  # a pixel with less ice and slush is water
+_SHELTER = 0.6  # share of the wind's effect on water that close ice takes away
+_SHELTER_PX = 41
 
 
 def take(field: Field, time: datetime, pixel_m: float, *, index: int, cloudy: bool) -> Snapshot:
@@ -56,12 +58,13 @@ def take(field: Field, time: datetime, pixel_m: float, *, index: int, cloudy: bo
         identity=identity,
         classes=classes,
         ice_type=kind,
-        wind_m_s=_wind(grid, rng),
+        wind_m_s=_sheltered(_wind(grid, rng), ice + (1 - ice) * slush),
         cloud=_cloud(grid, rng) if cloudy else clear,
         texture=texture,
         ice_fraction=np.where(land, 0, ice).astype(np.float32),
         slush=np.where(land, 0, slush).astype(np.float32),
         shade=shade.astype(np.float32),
+        ground=None if field.settings.rubble is None else field.fragments.ice_type[drawing.fragment[::FINE, ::FINE]],
     )
 
 
@@ -198,6 +201,12 @@ def _wind(grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:
     squall = _coarse_noise(grid.shape, 2.2, rng)
     extra = 9 / (1 + np.exp(-6 * (squall - 1.2))) if rng.random() < 0.2 else 0.0
     return np.asarray(np.clip(mean * (1 + 0.15 * gust) + extra, 0.5, 25), np.float32)
+
+
+def _sheltered(wind: NDArray[np.float32], cover: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The wind [H, W] that open water of that roughness would need: among ice waves have no room to grow, and slush damps them."""
+    near = uniform_filter(cover, _SHELTER_PX, mode="nearest")
+    return np.asarray(wind * (1 - _SHELTER * np.minimum(2 * near, 1)), np.float32)
 
 
 def _cloud(grid: Grid, rng: np.random.Generator) -> NDArray[np.float32]:

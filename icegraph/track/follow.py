@@ -24,6 +24,10 @@ from icegraph.track.pair import make_pair
 _LIVE_PASSES = 3
 
 
+class NothingToTrackError(InputError):
+    """Passes that are well, of which no two show the same place."""
+
+
 def track(graph: Path, model: Path, out: Path) -> None:
     """Track the floes of a graph; writes matches.parquet, tracks.parquet, drift.nc and forecast.parquet into `out`.
 
@@ -33,14 +37,16 @@ def track(graph: Path, model: Path, out: Path) -> None:
         out: Folder to write, whole or not at all.
 
     Raises:
-        InputError: The graph has one pass, or no two passes overlap.
+        NothingToTrackError: The graph has one pass, or no two passes overlap.
+        InputError: The graph cannot be read.
         ModelError: The matcher cannot be read.
     """
     loaded = read_graph(graph)
+    names = ", ".join(entry.id for entry in loaded.passes)
     if len(loaded.passes) < 2:
-        raise InputError(graph, "holds one pass, so there is nothing to match", "add a pass of the same place at another time")
+        raise NothingToTrackError(names, "is the only pass, so no floe can be followed", "add a pass of the same place at another time")
     if not loaded.pairs:
-        raise InputError(graph, "no two of its passes overlap, so there is nothing to match", "add passes of the same place")
+        raise NothingToTrackError(names, "no two of these passes overlap, so no floe can be followed", "add passes of the same place")
     matcher = read_matcher(model)
     tracks = link_tracks(loaded, [score(matcher, loaded, number) for number in range(len(loaded.pairs))])
     vectors = drift_vectors(loaded, tracks.links)

@@ -68,3 +68,28 @@ def test_a_scene_without_valid_pixels_is_refused(tmp_path) -> None:
     scene = write_scene(tmp_path / "p", {"red": np.zeros((64, 64), np.float32)}, np.zeros((64, 64), bool))
     with pytest.raises(InputError, match="no valid pixels"):
         cut_chips([scene.folder], {}, ("red",), 64, 10, np.random.default_rng(0))
+
+
+def test_radar_crops_keep_their_floes_bright_and_come_without_some_bands(tmp_path) -> None:
+    from .conftest import disc_field, write_truth
+
+    bands, labels = disc_field((256, 256), 4, ignore=False)
+    radar = {"hh_db": 14 * bands["red"] - 20, "hv_db": 14 * bands["nir"] - 30, "tb_18h_k": 200 + 40 * bands["red"]}
+    scene = write_scene(tmp_path / "p", radar, np.ones(labels.shape, bool), sensor="sar")
+    write_truth(tmp_path / "p.labels.tif", labels)
+    rng = np.random.default_rng(6)
+    chip = cut_chips([scene.folder], {"p": tmp_path / "p.labels.tif"}, tuple(radar), 256, 10, rng)[0]
+    assert chip.radar
+    seen = []
+    for _ in range(60):
+        crop = crop_at_random(chip, 96, 20, 8.0, rng)
+        assert np.isfinite(crop.inputs).all()
+        floe, water = crop.classes == 2, crop.classes == NOT_FLOE
+        present = np.array([crop.inputs[band].any() for band in range(3)])
+        for band in np.flatnonzero(present):
+            assert crop.inputs[band][floe].mean() > crop.inputs[band][water].mean() + 0.3
+        seen.append(present)
+    shares = np.mean(seen, axis=0)
+    assert (shares[:2] > 0.8).all()
+    assert 0.3 < shares[2] < 0.7
+    assert np.array(seen)[:, :2].any(axis=1).all()

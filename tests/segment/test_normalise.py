@@ -64,3 +64,24 @@ def test_missing_bands_and_invalid_pixels_are_zero(tmp_path) -> None:
     assert not inputs[:, :10].any()
     assert inputs[1, 10:].std() > 0.3
     np.testing.assert_array_equal(inputs[-1], valid)
+
+
+def test_sigma_nought_is_freed_of_its_fall_with_incidence(tmp_path) -> None:
+    valid = np.ones((40, 200), bool)
+    incidence = np.tile(np.linspace(20, 46, 200, dtype=np.float32), (40, 1))
+    bands = {"hh_db": -12 - 0.22 * (incidence - 35), "hv_db": -24 - 0.12 * (incidence - 35)}
+    scene = write_scene(tmp_path / "s", bands | {"incidence_deg": incidence}, valid, sensor="sar")
+    values, _ = read_scaled(scene, ("hh_db", "hv_db"), Window(5, 20, 30, 150))
+    assert values.std(axis=(1, 2)) == pytest.approx([0, 0], abs=1e-5)
+    without = write_scene(tmp_path / "t", bands, valid, sensor="sar")
+    assert read_scaled(without, ("hh_db",), Window(5, 20, 30, 150))[0].std() > 0.3
+
+
+def test_a_band_that_hardly_varies_is_not_stretched(tmp_path) -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.normal(0, 1, (60, 60)).astype(np.float32)
+    bands = {"tb_18h_k": 200 + 0.5 * noise, "hh_db": -15 + 4 * noise, "red": 0.3 + 0.01 * noise}
+    scene = write_scene(tmp_path / "s", bands, np.ones((60, 60), bool), sensor="sar")
+    inputs = network_input(*read_scaled(scene, ("tb_18h_k", "hh_db", "red"), Window(0, 0, 60, 60)), 20)
+    assert inputs[[0, 3]].std(axis=(1, 2)).max() < 0.3
+    assert inputs[[1, 2, 4, 5]].std(axis=(1, 2)).min() > 0.4

@@ -8,8 +8,8 @@ import pytest
 from affine import Affine
 
 from icegraph.grid import Grid
-from icegraph.simulate.backscatter import FLOE_SPREAD_DB, RIM_DB, sigma_nought
-from icegraph.simulate.field import BRASH, DEFORMED, FLOE, LEVEL, MULTIYEAR, WATER, Snapshot
+from icegraph.simulate.backscatter import FLOE_SPREAD_DB, RIM_DB, TEXTURE_DB, sigma_nought
+from icegraph.simulate.field import BRASH, DEFORMED, FLOE, LEVEL, MULTIYEAR, WATER, YOUNG, Snapshot
 
 
 def even(surface: int, ice_type: int = 0, wind: float = 5.0, shape: tuple[int, int] = (8, 8)) -> Snapshot:
@@ -75,8 +75,8 @@ def floes() -> Snapshot:
 def test_floes_of_one_type_differ_and_some_have_bright_rims() -> None:
     level = level_db(floes(), "HH")
     inner, rim = level[20, 10::30], level[20, 1::30]
-    assert inner.min() >= -16 - FLOE_SPREAD_DB - 0.01
-    assert inner.max() <= -16 + FLOE_SPREAD_DB + 0.01
+    assert inner.min() >= -16.5 - FLOE_SPREAD_DB - 0.01
+    assert inner.max() <= -16.5 + FLOE_SPREAD_DB + 0.01
     assert inner.std() == pytest.approx(2 * FLOE_SPREAD_DB / np.sqrt(12), rel=0.2)  # evenly spread
     assert set(np.round(rim - inner, 2)) == {0.0, RIM_DB}
     assert 0.2 < np.mean(rim - inner > 1) < 0.6
@@ -90,12 +90,31 @@ def test_a_floe_looks_the_same_wherever_it_has_drifted() -> None:
     assert np.array_equal(np.roll(level_db(field, "HV"), (4, 7), (0, 1))[:, 30:-30], level_db(moved, "HV")[:, 30:-30])
 
 
-def test_texture_is_one_decibel_on_ice_and_none_on_water() -> None:
+def test_texture_is_stronger_on_rough_ice_and_none_on_water() -> None:
     texture = np.random.default_rng(0).standard_normal((100, 100)).astype(np.float32)
-    ice = replace(even(FLOE, LEVEL, shape=(100, 100)), texture=texture)
+    spread = {
+        kind: level_db(replace(even(FLOE, kind, shape=(100, 100)), texture=texture), "HH").std() for kind in (LEVEL, DEFORMED, MULTIYEAR)
+    }
+    assert spread == pytest.approx({kind: TEXTURE_DB[kind] for kind in spread}, rel=0.03)
+    assert spread[LEVEL] < 0.7 * spread[DEFORMED]
     water = replace(even(WATER, shape=(100, 100)), texture=texture)
-    assert level_db(ice, "HH").std() == pytest.approx(1.0, rel=0.03)
     assert level_db(water, "HH").std() < 1e-4
+
+
+@pytest.mark.parametrize(("polarisation", "least"), [("HH", 3.5), ("HV", 2.0)])
+def test_floes_stand_out_from_what_fills_the_gaps(polarisation: str, least: float) -> None:
+    shape = (8, 8)
+    full, none = np.ones(shape, np.float32), np.zeros(shape, np.float32)
+
+    def gap_db(ground: int) -> float:
+        gap = replace(even(BRASH, ground), ground=np.full(shape, ground, np.uint8), ice_fraction=none, slush=full)
+        return float(level_db(gap, polarisation).mean())
+
+    smooth, old = (level_db(even(FLOE, kind), polarisation).mean() for kind in (LEVEL, MULTIYEAR))
+    assert gap_db(DEFORMED) - smooth > least
+    assert smooth - gap_db(YOUNG) > least
+    assert old - gap_db(YOUNG) > least
+    assert gap_db(YOUNG) < (-20 if polarisation == "HH" else -30)  # new ice: HH below -20 dB
 
 
 def test_shares_of_ice_slush_and_water_add_their_powers() -> None:
@@ -114,5 +133,5 @@ def test_shares_of_ice_slush_and_water_add_their_powers() -> None:
 def test_the_shade_of_a_piece_sets_its_level_within_the_spread() -> None:
     shape = (8, 8)
     base = replace(even(FLOE, LEVEL), ice_fraction=np.ones(shape, np.float32), slush=np.zeros(shape, np.float32))
-    levels = [level_db(replace(base, shade=np.full(shape, shade, np.float32)), "HH").mean() + 16 for shade in (-3, -1, 0, 1, 3)]
+    levels = [level_db(replace(base, shade=np.full(shape, shade, np.float32)), "HH").mean() + 16.5 for shade in (-3, -1, 0, 1, 3)]
     assert levels == pytest.approx([-FLOE_SPREAD_DB, -FLOE_SPREAD_DB / 2, 0, FLOE_SPREAD_DB / 2, FLOE_SPREAD_DB], abs=1e-4)

@@ -6,7 +6,7 @@ import shapely
 from scipy.optimize import minimize_scalar
 
 from icegraph.errors import InputError
-from icegraph.simulate.field import Field, Settings
+from icegraph.simulate.field import DEFORMED, LEVEL, YOUNG, Field, Settings
 
 DAY_S = 86400.0
 
@@ -135,3 +135,26 @@ def test_regimes_differ_in_cover() -> None:
 def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(InputError):
         make(1, **changes)
+
+
+def test_smooth_floes_lie_in_rubble_and_rough_ones_in_young_ice() -> None:
+    field = make(3, regime="mixed", rubble=0.5, size_km=100.0)
+    fragments, nearest = field.fragments, []
+    for position in field.position:
+        close = np.argsort(np.hypot(*(fragments.place - position).T))[:9]
+        nearest.append(np.median(fragments.ice_type[close]) == DEFORMED)
+    smooth = np.array([floe.ice_type == LEVEL for floe in field.floes])
+    in_rubble = np.array(nearest)
+    assert 0.2 < in_rubble.mean() < 0.8
+    assert smooth[in_rubble].mean() > 0.8
+    assert smooth[~in_rubble].mean() < 0.4
+    assert set(np.unique(fragments.ice_type)) == {DEFORMED, YOUNG}
+    assert fragments.fill[fragments.ice_type == DEFORMED].mean() > fragments.fill[fragments.ice_type == YOUNG].mean()
+
+
+def test_floes_keep_the_distance_asked_for() -> None:
+    shapes = [shapely.Polygon(outline) for outline in make(7, regime="pack", gap_px=2.0).outlines()]
+    first, second = shapely.STRtree(shapes).query_nearest(shapes, exclusive=True)
+    apart = np.array([shapes[a].distance(shapes[b]) for a, b in zip(first, second, strict=True)]) / 250
+    assert np.median(apart) > 1.5
+    assert np.mean(apart < 1) < 0.05

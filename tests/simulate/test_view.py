@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from icegraph.grid import NORTH, Grid
 from icegraph.simulate import view
-from icegraph.simulate.field import BRASH, FLOE, LAND, NO_ICE, WATER, Field, Settings, Snapshot
+from icegraph.simulate.field import BRASH, DEFORMED, FLOE, LAND, NO_ICE, WATER, YOUNG, Field, Settings, Snapshot
 
 TIME = datetime(2021, 5, 1, tzinfo=UTC)
 
@@ -105,3 +105,20 @@ def test_consolidated_ground_is_brash_with_hardly_a_floe() -> None:
     assert (classes == WATER).mean() < 0.02
     assert seen.slush is not None
     assert seen.slush[row[inside], col[inside]].mean() > 0.9
+
+
+def test_water_among_ice_is_calmer_than_open_water() -> None:
+    wind = np.full((200, 200), 10, np.float32)
+    cover = np.zeros((200, 200), np.float32)
+    cover[:, :100] = 0.9
+    calmed = view._sheltered(wind, cover)
+    assert calmed[:, :50] == pytest.approx(4.0, rel=1e-3)
+    assert calmed[:, 150:] == pytest.approx(10.0)
+    assert (np.diff(calmed[100]) >= -1e-4).all()
+
+
+def test_a_field_with_rubble_tells_what_fills_the_gaps() -> None:
+    assert take(make(3)).ground is None
+    snapshot = take(make(3, rubble=0.5, regime="mixed"))
+    assert snapshot.ground is not None
+    assert set(np.unique(snapshot.ground)) == {DEFORMED, YOUNG}

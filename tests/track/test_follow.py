@@ -104,12 +104,12 @@ def test_a_handful_of_floes_is_no_failure(tmp_path, matcher, numbers):
 
 def test_one_pass_and_passes_apart_are_refused(tmp_path, matcher):
     build_graph(tables(20, 1), tmp_path / "one")
-    with pytest.raises(InputError, match="holds one pass, so there is nothing to match"):
+    with pytest.raises(InputError, match="is the only pass, so no floe can be followed"):
         track(tmp_path / "one", matcher, tmp_path / "tracks")
     near, far = tables(20, 2)
     far.attrs["icegraph"]["bounds"] = [9e5, 9e5, 1e6, 1e6]
     build_graph([near, far], tmp_path / "apart")
-    with pytest.raises(InputError, match="no two of its passes overlap"):
+    with pytest.raises(InputError, match="no two of these passes overlap"):
         track(tmp_path / "apart", matcher, tmp_path / "tracks")
     assert not (tmp_path / "tracks").exists()
 
