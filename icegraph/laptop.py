@@ -52,7 +52,7 @@ class Field:
     ice: Mapping[str, Any] = field(default_factory=dict)
 
 
-def simulated_fields(number: int = 8) -> list[Field]:
+def simulated_fields(number: int = 10) -> list[Field]:
     """For radar and for optical: `number` fields to train on, as different as seeds make them, and one to be judged by.
 
     One field is seen twice, so that the matcher has a real pair to learn from; every fifth one has a giant floe. The one to be judged by
@@ -60,7 +60,7 @@ def simulated_fields(number: int = 8) -> list[Field]:
     """
     fields = []
     for name, views, size_km, interval_h, seed in (
-        ("sar", ("sar", "amsr2"), 18.0, 24.0, 1000),
+        ("sar", ("sar", "amsr2"), 14.0, 24.0, 1000),
         ("optical", ("optical",), 90.0, 12.0, 2000),
     ):
         for k in range(number):

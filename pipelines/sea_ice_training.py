@@ -55,7 +55,7 @@ def sea_ice_training(
     holdout: list[str],
     registry: str,
     pretrain_steps: int = 100,
-    steps: int = 500,
+    steps: int = 800,
     matcher_steps: int = 300,
     max_speed_m_s: float = 1.0,
     seed: int = 0,

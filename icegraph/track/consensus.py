@@ -1,7 +1,7 @@
 """Do a match and its neighbours move alike? A second witness, independent of what the floes look like.
 
-Ice near by drifts together. Where most matches of a pair of passes agree with their neighbours, one that agrees with none is doubtful;
-where few do, because floes drift freely, disagreement says nothing. How coherent the ice is, is told by the matches themselves.
+Ice near by drifts together, and a match that agrees with none of its neighbours is doubtful: the more so, the more the others agree. Where
+floes drift freely only matches that are sure by themselves are left.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ _LEAST = 3  # neighbours needed for a verdict
 _SHARE = 0.4  # of the neighbours' weight that must agree
 _STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d
 _CHANCE = 0.1  # a wrong match agrees with its neighbours by chance
+_COHERENT = 0.85, 0.98  # ice is this coherent at least, and at most
 _ROUNDS = 10
 
 
@@ -44,7 +45,7 @@ def weigh(start: Floats, end: Floats, size_m: Floats, confidence: Floats) -> Flo
     for _ in range(_ROUNDS):
         weight = belief[near]
         agrees = (alike * weight).sum(axis=1) >= _SHARE * np.maximum(weight.sum(axis=1), 1e-9)
-        coherent = np.clip((belief * agrees).sum() / max(belief.sum(), 1e-9), 0.02, 0.98)
+        coherent = np.clip((belief * agrees).sum() / max(belief.sum(), 1e-9), *_COHERENT)
         right = confidence * np.where(agrees, coherent, 1 - coherent)
         wrong = (1 - confidence) * np.where(agrees, _CHANCE, 1 - _CHANCE)
         belief = right / np.maximum(right + wrong, 1e-12)

@@ -10,7 +10,7 @@ from icegraph.graph import Graph
 from icegraph.track.assign import assign
 from icegraph.track.consensus import weigh
 
-_LEAST_BELIEF = 0.5
+_LEAST_BELIEF = 0.7
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from ice_fields import field, labelled_pass, seen
 from icegraph.errors import InputError
 from icegraph.graph import build_graph, read_graph
 from icegraph.graph.nodes import floe_nodes
-from icegraph.track.fit import fit_matcher
 from icegraph.track.augment import Known, Stress, stressed_pair
-from icegraph.track.fit import match
+from icegraph.track.fit import fit_matcher, match
 from icegraph.track.follow import score
 from icegraph.track.link import link_tracks
 from icegraph.track.matcher import read_matcher
