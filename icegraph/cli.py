@@ -83,7 +83,7 @@ def run(
     model: ModelOption = None,
     truth: TruthOption = [],
     seed: Seed = 0,
-    fields: Annotated[int, typer.Option(help="Fields to simulate and train on, for each sensor.", min=1)] = 10,
+    fields: Annotated[int, typer.Option(help="Fields to simulate and train on, for each sensor.", min=1)] = 8,
     steps: Annotated[int | None, typer.Option(help="Training steps of each segmenter; default: the pipeline's.", min=1)] = None,
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""

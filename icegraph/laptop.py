@@ -52,19 +52,21 @@ class Field:
     ice: Mapping[str, Any] = field(default_factory=dict)
 
 
-def simulated_fields(number: int = 10) -> list[Field]:
-    """For radar and for optical: `number` fields to train on, as different as seeds make them, and one to be judged by.
+def simulated_fields(number: int = 8) -> list[Field]:
+    """For radar and for optical: `number` fields to train on, and one to be judged by, whose kind of ice is the seed's choice.
 
-    One field is seen twice, so that the matcher has a real pair to learn from; every fifth one has a giant floe. The one to be judged by
-    is seen three times.
+    The fields to train on take the kinds of ice in turn, and every third has a giant floe. The first is seen twice, so that the matcher
+    has a real pair to learn from; the one to be judged by is seen three times.
     """
+    from icegraph.simulate.field import REGIMES
+
     fields = []
     for name, views, size_km, interval_h, seed in (
         ("sar", ("sar", "amsr2"), 14.0, 24.0, 1000),
         ("optical", ("optical",), 90.0, 12.0, 2000),
     ):
         for k in range(number):
-            ice = {"largest": 0.5} if k % 5 == 4 else {}
+            ice = {"regime": REGIMES[k % len(REGIMES)]} | ({"largest": 0.5} if k % 3 == 2 else {})
             fields.append(Field(f"{name}-{k}", views, size_km, 2 if k == 0 else 1, interval_h, seed + k, ice=ice))
         fields.append(Field(f"{name}-test", views, size_km, 3, interval_h, seed + 500, holdout=True))
     return fields

@@ -54,9 +54,9 @@ def sea_ice_training(
     truth: list[str],
     holdout: list[str],
     registry: str,
-    pretrain_steps: int = 100,
-    steps: int = 800,
-    matcher_steps: int = 300,
+    pretrain_steps: int = 60,
+    steps: int = 500,
+    matcher_steps: int = 200,
     max_speed_m_s: float = 1.0,
     seed: int = 0,
 ) -> Outputs:

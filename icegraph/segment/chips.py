@@ -235,9 +235,9 @@ def _radar_disturbed(values: FloatArray, rng: np.random.Generator) -> FloatArray
     speckle = gaussian_filter(rng.standard_normal((count, height, width), np.float32), (0, *[float(rng.uniform(0, 0.8))] * 2))
     values = values + speckle * np.float32(rng.uniform(0, 0.15) / max(speckle.std(), 1e-6))
     missing = rng.random()
-    if missing < 0.5:  # no radiometer, perhaps only one polarisation; these come first in a scene
+    if missing < 0.75:  # no radiometer, perhaps only one polarisation; these come first in a scene
         polarisations = np.flatnonzero(seen.any((1, 2)))[:2]
-        kept = rng.permutation(polarisations)[:1] if missing < 0.15 else polarisations
+        kept = rng.permutation(polarisations)[:1] if missing < 0.1 else polarisations
         seen = seen & np.isin(np.arange(count), kept)[:, None, None]
     return np.where(seen, values, np.float32(np.nan))
 

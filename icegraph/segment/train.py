@@ -27,6 +27,7 @@ History = list[dict[str, float | str]]
 
 _MOST_CHIPS = 96  # about 2 MB each at five bands
 _HELD_OUT = 6  # one chip in so many is kept for validation
+_RATE = 3e-3
 _EPOCH = 25  # steps
 
 
@@ -41,7 +42,7 @@ class Budget:
         batch: Crops a step.
     """
 
-    pretrain_steps: int = 100
+    pretrain_steps: int = 60
     steps: int = 500
     crop: int = 192
     batch: int = 2
@@ -93,7 +94,7 @@ def fit_segmenter(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     config = SegmenterConfig.model_validate({"sensor": sensor, "bands": _all_bands(scenes), **settings})
-    model = Segmenter(config)
+    model = cast(Segmenter, Segmenter(config).to(memory_format=torch.channels_last))  # a sixth faster
     side = -(-3 * crop // 2)
     chips = cut_chips(labelled, truth, config.bands, side, _MOST_CHIPS, rng)
     train, held_out = _split(chips)
@@ -164,8 +165,8 @@ def _pretrain(model: Segmenter, batches: Iterator[list[Crop]], steps: int, rng: 
 
 def _train(model: Segmenter, batches: Iterator[list[Crop]], steps: int, checks: list[Crop]) -> Iterator[dict[str, float | str]]:
     """Supervised training; the model ends with the moving average of its weights, which is steadier than the last ones."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps, pct_start=0.15)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=_RATE, total_steps=steps, pct_start=0.15)
     decay = min(0.98, 1 - 5 / (steps + 5))
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
     losses: list[float] = []
