@@ -1,6 +1,6 @@
 # The front door. `make run` and `make test` set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint compile clean
+.PHONY: help run models test lint compile clean
 
 VENV := .venv
 PYTHON ?= python3.11
@@ -25,6 +25,11 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 run: $(VENV)/installed ## Simulate, train, track and report; INPUT="PASS PASS" tracks real passes with the trained model
 	@$(VENV)/bin/icegraph run $(INPUT) --out $(OUT) $(if $(MODEL),--model $(MODEL))
+
+models: $(VENV)/installed ## Train at length on simulated fields and replace the shipped models
+	@$(VENV)/bin/icegraph run --fields 16 --steps 2000 --out $(OUT)/shipped
+	@rm -rf models && mkdir models
+	@cp -r $(foreach name,segmenter-sar segmenter-optical matcher,$(OUT)/shipped/training/models/$(name)) models/
 
 test: $(VENV)/installed ## Run every test this machine can run
 	@$(VENV)/bin/python -m pytest -n 2
