@@ -1,4 +1,4 @@
-"""What each task asks of the cluster."""
+"""What each task asks of the cluster: CPU, memory, GPUs, and to be run each time."""
 
 from kfp.dsl import PipelineTask
 
@@ -6,7 +6,11 @@ GPU = "nvidia.com/gpu"
 
 
 def sized(task: PipelineTask, *, cpu: tuple[str, str], memory: tuple[str, str], gpus: int = 0) -> PipelineTask:
-    """Set a task's CPU and memory, each as (request, limit), and its GPUs; gives the task back."""
+    """Set a task's CPU and memory, each as (request, limit), and its GPUs; gives the task back.
+
+    No task takes its outputs from an earlier run: passes and labels are named by place, and what lies there may have changed.
+    """
+    task.set_caching_options(False)
     task.set_cpu_request(cpu[0]).set_cpu_limit(cpu[1]).set_memory_request(memory[0]).set_memory_limit(memory[1])
     return task.set_accelerator_type(GPU).set_accelerator_limit(gpus) if gpus else task
 
@@ -21,6 +25,6 @@ def medium(task: PipelineTask) -> PipelineTask:
     return sized(task, cpu=("1", "4"), memory=("1G", "4G"))
 
 
-def training(task: PipelineTask) -> PipelineTask:
+def training(task: PipelineTask, gpus: int = 0) -> PipelineTask:
     """For a task that trains a network."""
-    return sized(task, cpu=("1", "4"), memory=("2G", "8G"), gpus=1)
+    return sized(task, cpu=("1", "4"), memory=("2G", "8G"), gpus=gpus)

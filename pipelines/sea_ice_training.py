@@ -43,7 +43,10 @@ def train_segmenters(
     """Train the segmenters side by side."""
     with dsl.ParallelFor(sensors) as sensor:
         trained = training(
-            segment_train(scenes=scenes, sensor=sensor, truth=truth, holdout=holdout, pretrain_steps=pretrain_steps, steps=steps, seed=seed)
+            segment_train(
+                scenes=scenes, sensor=sensor, truth=truth, holdout=holdout, pretrain_steps=pretrain_steps, steps=steps, seed=seed
+            ),
+            gpus=1,
         )
     return dsl.Collected(trained.outputs["model"])
 

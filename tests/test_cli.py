@@ -42,10 +42,10 @@ def test_tracking_an_empty_folder_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_arguments_are_json_or_text() -> None:
-    assert _arguments(["steps=3", 'passes=["a", "b"]', "registry=s3://ice/models", "x="]) == {
+    assert _arguments(["steps=3", 'passes=["a", "b"]', "registry=/ice/models", "x="]) == {
         "steps": 3,
         "passes": ["a", "b"],
-        "registry": "s3://ice/models",
+        "registry": "/ice/models",
         "x": "",
     }
     with pytest.raises(InputError, match="write NAME=VALUE"):

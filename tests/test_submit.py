@@ -75,7 +75,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 def test_a_run_is_created_with_its_arguments_and_awaited(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_TOKEN", "secret")
-    arguments = {"passes": ["s3://ice/a.SAFE"], "segmenters": ["s3://m/sar"], "matcher": "s3://m/matcher"}
+    arguments = {"passes": ["/ice/a.SAFE"], "segmenters": ["/models/segmenter-sar"], "matcher": "/models/matcher"}
     link, state = submit_pipeline(COMPILED, server, arguments, "night run", "ice", wait=True)
     assert (link, state) == (f"{server}/#/runs/details/r1", "SUCCEEDED")
     run = KfpApi.runs["r1"]
@@ -83,6 +83,7 @@ def test_a_run_is_created_with_its_arguments_and_awaited(server: str, monkeypatc
     assert run["experiment_id"] == "e1"
     assert run["runtime_config"]["parameters"] == arguments
     assert run["pipeline_spec"]["pipelineInfo"]["name"] == "sea-ice-tracking"
+    assert run["pipeline_spec"]["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] == {}
     assert KfpApi.polls == 1
 
 

@@ -25,12 +25,24 @@ def test_images_follow_the_environment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_every_task_asks_for_cpu_and_memory_and_training_for_a_gpu(name: str) -> None:
+def test_every_task_asks_for_cpu_and_memory_and_segment_train_for_a_gpu(name: str) -> None:
     for task, spec in executors(name).items():
         if "container" in spec:
             asked = spec["container"]["resources"]
             assert {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"} <= set(asked)
-            assert ("accelerator" in asked) == task.endswith("-train")
+            assert ("accelerator" in asked) == (task == "exec-segment-train")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_no_task_takes_its_outputs_from_an_earlier_run_on_the_same_places(name: str) -> None:
+    pipeline = yaml.safe_load((COMPILED / f"{name}.yaml").read_text())
+    tasks = [
+        task for part in (pipeline["root"], *pipeline["components"].values()) for task in part.get("dag", {}).get("tasks", {}).values()
+    ]
+    containers = {f"comp-{task.removeprefix('exec-')}" for task, spec in executors(name).items() if "container" in spec}
+    stages = [task for task in tasks if task["componentRef"]["name"] in containers]
+    assert len(stages) == len(containers)
+    assert not any(task["cachingOptions"].get("enableCache") for task in stages)
 
 
 def test_the_seven_stages_and_the_gate_are_in_the_training_pipeline() -> None:
