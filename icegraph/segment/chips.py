@@ -97,21 +97,11 @@ def crop_at_random(chip: Chip, size: int, reach: int, cap: float, rng: np.random
     return _example(values, valid, labels, classes, reach, cap)
 
 
-def whole(chip: Chip, reach: int, cap: float) -> Crop:
-    """A chip as it is, as an example."""
-    return _example(chip.values, chip.valid, chip.labels, chip.classes, reach, cap)
-
-
-def boundary_distance(labels: NDArray[np.uint32], cap: float) -> FloatArray:
-    """Distance [H, W] in pixels from each floe pixel to the nearest pixel that is not of its floe, at most `cap`; 0 outside floes.
+def edge_distance(labels: NDArray[np.uint32]) -> FloatArray:
+    """Distance [H, W] in pixels to the nearest pixel that has a neighbour of another label; infinite where there is none.
 
     The edge of the array is no boundary.
     """
-    return np.where(labels > 0, np.minimum(_from_edges(labels) + 1, cap), 0).astype(np.float32)
-
-
-def _from_edges(labels: NDArray[np.uint32]) -> FloatArray:
-    """Distance [H, W] in pixels to the nearest pixel that has a neighbour of another label; infinite where there is none."""
     edge = _edges(labels)
     if not edge.any():
         return np.full(labels.shape, np.inf, np.float32)
@@ -257,7 +247,7 @@ def _example(
     for side in (compact[0], compact[-1], compact[:, 0], compact[:, -1]):
         small[side] = False
     small[0] = False
-    away = _from_edges(compact)
+    away = edge_distance(compact)
     distance = np.where(compact > 0, np.minimum(away + 1, np.float32(cap)), np.float32(0))
     known = np.where(valid, np.where(small[compact], UNKNOWN, classes), UNKNOWN).astype(np.uint8)
     return Crop(network_input(values, valid, reach), known, distance, (away < _NEAR_PX).astype(np.float32))

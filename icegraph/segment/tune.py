@@ -12,6 +12,9 @@ from icegraph.segment.instances import find_floes
 from icegraph.segment.model import FLOE, FloeRule, Segmenter
 from icegraph.segment.predict import predict_values
 
+Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Floe probability and distance to the floe's boundary, each [H, W]."""
+
 # Optical scenes unlike the training's give lower probabilities: a threshold as high as suits held-out pieces of the training's own scenes
 # would lose floes there (of simulated and real MODIS scenes: best at 0.45 and 0.3), so only low ones are offered.
 _PROBABILITIES = {"optical": (0.3, 0.35), "sar": (0.4, 0.5, 0.6, 0.7)}
@@ -19,16 +22,21 @@ _MARKERS_PX = (1.6, 1.9, 2.2)
 _JUDGED_PX = 40  # floes are judged from this size on: smaller ones are drawn incompletely by hand too
 
 
-def tune_rule(model: Segmenter, chips: Sequence[Chip]) -> tuple[FloeRule, dict[str, float]]:
-    """The rule of the best F1 over the chips (of equals, the best PQ), and its figures: floes, precision, recall, F1, mean IoU, PQ."""
+def tune_rule(model: Segmenter, chips: Sequence[Chip]) -> FloeRule:
+    """The rule of the best F1 over the chips; of equals, the best PQ."""
     maps = [_predict(model, chip) for chip in chips]
-    best: tuple[float, float] | None = None
-    for probability, marker in product(_PROBABILITIES[model.config.sensor], _MARKERS_PX):
-        rule = FloeRule(probability=probability, marker_px=marker)
-        figures = _figures([count_matches(outline(*pair, rule), chip, _JUDGED_PX) for pair, chip in zip(maps, chips, strict=True)])
-        if best is None or (figures["f1"], figures["pq"]) > best:
-            best, chosen = (figures["f1"], figures["pq"]), (rule, figures)
-    return chosen
+
+    def quality(rule: FloeRule) -> tuple[float, float]:
+        figures = _figures(maps, chips, rule)
+        return figures["f1"], figures["pq"]
+
+    choices = product(_PROBABILITIES[model.config.sensor], _MARKERS_PX)
+    return max((FloeRule(probability=probability, marker_px=marker) for probability, marker in choices), key=quality)
+
+
+def score(model: Segmenter, chips: Sequence[Chip], rule: FloeRule) -> dict[str, float]:
+    """How well a rule does on chips: floes, precision, recall, F1, mean IoU, PQ."""
+    return _figures([_predict(model, chip) for chip in chips], chips, rule)
 
 
 def outline(probability: NDArray[np.float32], distance: NDArray[np.float32], rule: FloeRule) -> NDArray[np.uint32]:
@@ -56,7 +64,8 @@ def count_matches(found: NDArray[np.uint32], chip: Chip, min_area_px: int) -> tu
     return int(counted[1:].sum()), int(wanted.sum()), iou[good].tolist()
 
 
-def _figures(counts: Sequence[tuple[int, int, list[float]]]) -> dict[str, float]:
+def _figures(maps: Sequence[Maps], chips: Sequence[Chip], rule: FloeRule) -> dict[str, float]:
+    counts = [count_matches(outline(*pair, rule), chip, _JUDGED_PX) for pair, chip in zip(maps, chips, strict=True)]
     found, known = sum(count[0] for count in counts), sum(count[1] for count in counts)
     ious = [iou for count in counts for iou in count[2]]
     f1 = 2 * len(ious) / max(found + known, 1)
@@ -65,7 +74,7 @@ def _figures(counts: Sequence[tuple[int, int, list[float]]]) -> dict[str, float]
     return {"floes": known} | {name: round(value, 4) for name, value in figures.items()}
 
 
-def _predict(model: Segmenter, chip: Chip) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _predict(model: Segmenter, chip: Chip) -> Maps:
     window = Window(0, 0, *chip.valid.shape)
     probabilities, distance = predict_values(model, chip.values, chip.valid, window, window)
     return probabilities[FLOE], distance
