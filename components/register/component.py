@@ -12,7 +12,9 @@ def register(
     results: dsl.Input[dsl.Dataset],
     registry: str,
 ):
-    """Put the models into the registry, with the figures that they passed the gate with.
+    """Put the models that the gate judged into the registry, with the figures that they passed it with, and make them the ones in use.
+
+    A segmenter of a sensor that no judged pass came from is left out.
 
     Args:
         segmenters: The models that find floes.
@@ -25,11 +27,16 @@ def register(
 
     from icegraph.errors import told
     from icegraph.evaluate import flat_metrics
-    from icegraph.registry import model_name, promote, register
+    from icegraph.registry import judged_models, model_name, promote, register
 
     with told():
         figures = flat_metrics(json.loads((Path(results.path) / "metrics.json").read_text()))
         gate = json.loads((Path(results.path) / "gate.json").read_text())
-        for model in (Path(model.path) for model in [*segmenters, matcher]):
-            version = register(model, Path(registry), metrics=figures, name=model_name(model), gate=gate)
-            print(promote(version))
+        models = [Path(model.path) for model in [*segmenters, matcher]]
+        judged = judged_models(models, gate)
+        versions = [register(model, Path(registry), metrics=figures, name=model_name(model), gate=gate) for model in judged]
+        for pointer in promote(versions):
+            print(pointer)
+        for model in models:
+            if model not in judged:
+                print(f"{model_name(model)} is not registered: no pass of its sensor was judged")

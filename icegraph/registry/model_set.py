@@ -5,9 +5,10 @@ A set is a folder with an entry a name (`segmenter-sar`, `segmenter-optical`, `m
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from icegraph.errors import ModelError
 from icegraph.registry.versions import CHAMPION, resolve
@@ -56,12 +57,12 @@ def model_set(named: str | None, places: Sequence[Path] = (SHIPPED,)) -> ModelSe
     """The models to use.
 
     Args:
-        named: A model's folder, a set's folder, or `<name>/<version>` in the first of `places`; None for what `places` hold. It goes
-            before what `places` hold, name by name.
+        named: A model's folder, a set's folder, or `<name>` or `<name>/<version>` in the first of `places` that has it; None for what
+            `places` hold. It goes before what `places` hold, name by name.
         places: Sets, the preferred one first.
 
     Raises:
-        ModelError: The model named is neither, or a model is damaged.
+        ModelError: The model named is none of these, or a model is damaged.
     """
     found: dict[str, Path] = {}
     for place in reversed(places):
@@ -86,13 +87,30 @@ def model_name(model: Path) -> str:
         raise ModelError(path, f"not a model's config ({error})", "name a folder that a training step wrote") from error
 
 
+def judged_models(models: Sequence[Path], gate: Mapping[str, Any]) -> list[Path]:
+    """The models that a verdict speaks of: the matchers, and the segmenters of the sensors that were judged.
+
+    Args:
+        models: Model folders.
+        gate: What `gate.json` holds.
+
+    Raises:
+        ModelError: A model's config.json cannot be read.
+    """
+    judged = {f"segmenter-{criterion['metric'].split('.')[0]}" for criterion in gate["criteria"] if criterion["value"] is not None}
+    return [model for model in models if model_name(model) in {MATCHER, *judged}]
+
+
 def _named(path: Path, places: Sequence[Path]) -> dict[str, Path]:
     for candidate in (path, *(place / path for place in places)):
         if (candidate / "config.json").is_file():
             return {model_name(candidate): candidate.resolve()}
+        if (candidate / CHAMPION).is_file():
+            champion = resolve(candidate.resolve().parent, candidate.resolve().name)
+            return {model_name(champion): champion.resolve()}
         if candidate.is_dir() and (several := _read_set(candidate)):
             return several
-    raise ModelError(path, "neither a model folder nor a set of models", _TRAIN)
+    raise ModelError(path, "neither a model folder, a name in a registry nor a set of models", _TRAIN)
 
 
 def _read_set(place: Path) -> dict[str, Path]:

@@ -8,12 +8,15 @@
 A version is named by its content: the same model registers as the same version, on any machine.
 """
 
+import fcntl
 import hashlib
 import json
 import math
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -74,22 +77,24 @@ def register(
     return version
 
 
-def promote(version: Path) -> Path:
-    """Make a version the one in use; gives `champion.json`. The one it replaces is named there, for the way back.
+def promote(versions: Sequence[Path]) -> list[Path]:
+    """Make versions of one registry the ones in use, all or none; gives their `champion.json`, each of which names the one it replaced.
 
     Raises:
-        ModelError: The version is not whole.
+        ModelError: A version is not whole.
     """
-    digest = str(_read_json(version / REGISTRATION, "name a version that register made")["sha256"])
-    _check(version, digest)
-    pointer = version.parent / CHAMPION
-    before = _read_json(pointer, "promote a version again")["version"] if pointer.exists() else None
-    if before == version.name:
-        return pointer
-    content = {"version": version.name, "sha256": digest, "previous": before, "promoted": datetime.now(UTC).isoformat(timespec="seconds")}
-    with atomic_path(pointer) as beside:
-        _write_json(beside, content)
-    return pointer
+    digests = [str(_read_json(version / REGISTRATION, "name a version that register made")["sha256"]) for version in versions]
+    for version, digest in zip(versions, digests, strict=True):
+        _check(version, digest)
+    promoted = datetime.now(UTC).isoformat(timespec="seconds")
+    with _locked(versions[0].parent.parent), ExitStack() as written:
+        for version, digest in zip(versions, digests, strict=True):
+            pointer = version.parent / CHAMPION
+            before = _read_json(pointer, "promote a version again")["version"] if pointer.exists() else None
+            if before != version.name:
+                content = {"version": version.name, "sha256": digest, "previous": before, "promoted": promoted}
+                _write_json(written.enter_context(atomic_path(pointer)), content)
+    return [version.parent / CHAMPION for version in versions]
 
 
 def resolve(registry_or_path: Path, name: str) -> Path:
@@ -110,6 +115,18 @@ def resolve(registry_or_path: Path, name: str) -> Path:
         raise ModelError(pointer, f"points to the version {version.name}, which is not there", "promote another version")
     _check(version, str(champion.get("sha256", "")))
     return version
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for a folder's lock and hold it."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _check(version: Path, digest: str) -> None:

@@ -1,6 +1,8 @@
 """The components called as plain functions: what passes from one to the next."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kfp import dsl
@@ -8,7 +10,10 @@ from kfp import dsl
 from components.calibrate.component import calibrate
 from components.fuse.component import fuse
 from components.ingest.component import ingest
+from components.register.component import register
+from icegraph.evaluate import check_gate
 from icegraph.ingest import Manifest
+from icegraph.registry import model_set
 from icegraph.scene import Scene
 from icegraph.simulate import simulate
 from icegraph.store import read_refusal
@@ -65,3 +70,39 @@ def test_a_pass_that_calibrate_cannot_use_is_handed_on_as_a_refusal(passes: Path
     refusal = read_refusal(tmp_path / "f")
     assert refusal is not None
     assert image.name in refusal.reason
+
+
+def model(folder: Path, config: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_only_models_that_the_gate_judged_are_registered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    segmenters = [model(tmp_path / sensor, {"kind": "icegraph-segmenter", "sensor": sensor}) for sensor in ("sar", "optical")]
+    matcher = model(tmp_path / "m", {"kind": "matcher"})
+    thresholds = tmp_path / "gate.toml"
+    thresholds.write_text('[sar]\n"segmentation.f1" = { at_least = 0.8 }\n[optical]\n"segmentation.f1" = { at_least = 0.9 }\n')
+    metrics = {"sensors": {"sar": {"segmentation": {"f1": 0.85}}}}
+    gate = check_gate(metrics, thresholds)
+    assert gate.passed
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "metrics.json").write_text(json.dumps(metrics))
+    (results / "gate.json").write_text(json.dumps(gate.as_dict()))
+    registry = tmp_path / "registry"
+    register.python_func(
+        segmenters=[dsl.Model(uri=str(path)) for path in segmenters],
+        matcher=dsl.Model(uri=str(matcher)),
+        results=artifact(results),
+        registry=str(registry),
+    )
+    assert "segmenter-optical is not registered: no pass of its sensor was judged" in capsys.readouterr().out
+    models = model_set(None, (registry,))
+    assert models.places.keys() == {"segmenter-sar", "matcher"}
+    for name, source in (("segmenter-sar", segmenters[0]), ("matcher", matcher)):
+        assert (models.places[name] / "config.json").read_bytes() == (source / "config.json").read_bytes()
+        registration = json.loads((models.places[name] / "registration.json").read_text())
+        assert registration["metrics"] == {"sar.segmentation.f1": 0.85}
+        assert registration["gate"]["passed"]

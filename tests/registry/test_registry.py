@@ -1,6 +1,9 @@
 """Registering, promoting and resolving models."""
 
+import fcntl
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,9 +44,9 @@ def test_resolve_gives_the_champion_or_the_folder_that_is_a_model(tmp_path):
     a, b = model(tmp_path / "a" / "m"), model(tmp_path / "b" / "m", b"better")
     registry = tmp_path / "registry"
     first, second = (register(folder, registry, metrics={}) for folder in (a, b))
-    promote(first)
+    promote([first])
     assert resolve(registry, "m") == first
-    pointer = promote(second)
+    (pointer,) = promote([second])
     assert resolve(registry, "m") == second
     assert json.loads(pointer.read_text())["previous"] == first.name
     assert resolve(a, "m") == a
@@ -51,17 +54,44 @@ def test_resolve_gives_the_champion_or_the_folder_that_is_a_model(tmp_path):
 
 def test_a_version_whose_bytes_changed_is_refused(tmp_path):
     version = register(model(tmp_path / "m"), tmp_path / "registry", metrics={})
-    promote(version)
+    promote([version])
     (version / "model.safetensors").write_bytes(b"other")
     with pytest.raises(ModelError, match="not those that were registered"):
         resolve(tmp_path / "registry", "m")
     with pytest.raises(ModelError, match="not those that were registered"):
-        promote(version)
+        promote([version])
+
+
+def test_models_are_promoted_together_or_not_at_all(tmp_path):
+    registry = tmp_path / "registry"
+    before = [register(model(tmp_path / "1" / name), registry, metrics={}) for name in ("a", "b", "c")]
+    promote(before)
+    after = [register(model(tmp_path / "2" / name, b"better"), registry, metrics={}) for name in ("a", "b", "c")]
+    (after[2] / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(ModelError, match="not those that were registered"):
+        promote(after)
+    (registry / "b" / "champion.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be read"):
+        promote(after[:2])
+    assert resolve(registry, "a") == before[0]
+
+
+def test_promotions_take_turns(tmp_path):
+    version = register(model(tmp_path / "m"), tmp_path / "registry", metrics={})
+    held = os.open(tmp_path / "registry", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    waiting = threading.Thread(target=promote, args=([version],))
+    waiting.start()
+    waiting.join(0.2)
+    assert not (version.parent / "champion.json").exists()
+    os.close(held)
+    waiting.join()
+    assert resolve(tmp_path / "registry", "m") == version
 
 
 def test_a_champion_pointer_cannot_lead_out_of_the_registry(tmp_path):
     version = register(model(tmp_path / "m"), tmp_path / "registry", metrics={})
-    pointer = promote(version)
+    (pointer,) = promote([version])
     pointer.write_text(json.dumps({"version": "../../m", "sha256": "0" * 64}))
     with pytest.raises(InputError, match="not a name"):
         resolve(tmp_path / "registry", "m")
