@@ -127,7 +127,9 @@ class SafeImage:
         if largest >= 1:
             return table
         self._note(f"noise vectors below 1, as before July 2015: scaled by {EARLY_SCALE:g} dn")
-        dn = float(child_text(container.read_xml(polarisation.calibration), ".//calibrationVector/dn", polarisation.calibration).split()[0])
+        subject = f"{container.place}/{polarisation.calibration}"
+        told = child_text(container.read_xml(polarisation.calibration), ".//calibrationVector/dn", subject)
+        dn = _numbers(subject, lambda: float(told.split()[0]))
         return NoiseTable(table.shape, table.vectors, table.blocks, table.azimuth, EARLY_SCALE * dn)
 
     def _note(self, text: str) -> None:

@@ -63,6 +63,8 @@ def _candidates(paths: Sequence[Path], refused: dict[Path, str]) -> list[Path]:
                 found.setdefault(candidate.resolve(), candidate)
         except PassError as error:
             refused[path] = str(error)
+        except OSError as error:
+            refused[path] = str(PassError(path, f"cannot be searched ({error})", "check that it may be read"))
     return list(found.values())
 
 

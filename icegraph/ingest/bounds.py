@@ -12,8 +12,13 @@ def lonlat_bounds(lon: ArrayLike, lat: ArrayLike) -> Bounds:
 
     Where the arc crosses 180 degrees, west is the greater. An outline whose points leave no gap of 120 degrees in longitude goes round
     a pole: then it is -180…180, up to that pole.
+
+    Raises:
+        ValueError: A point lies nowhere on Earth.
     """
     lon, lat = np.asarray(lon, float).ravel(), np.asarray(lat, float).ravel()
+    if not (np.isfinite(lon).all() and (np.abs(lat) <= 90).all()):
+        raise ValueError("it lies nowhere on Earth")
     south, north = float(lat.min()), float(lat.max())
     turned = np.sort(np.mod(lon, 360))
     gaps = np.diff(turned, append=turned[0] + 360)

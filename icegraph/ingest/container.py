@@ -5,6 +5,7 @@ Nothing is ever extracted: small files are read into memory under a limit, raste
 
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Container:
         try:
             with zipfile.ZipFile(self.place) as archive, archive.open(self.prefix + name) as stream:
                 yield stream
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise PassError(f"{self.place}/{name}", f"cannot be read from the zip ({error})", "download the product again") from error
 
     def read_xml(self, name: str) -> Element:

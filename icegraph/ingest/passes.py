@@ -1,15 +1,18 @@
 """Passes, recognised in files and folders and told from their headers."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import rasterio
 from pyproj.exceptions import ProjError
 from rasterio.errors import CRSError, RasterioError
 
-from icegraph.errors import PassError
+from icegraph.errors import IceGraphError, PassError
+from icegraph.ingest.bounds import Bounds
 from icegraph.ingest.geotiff import FALSE_BANDS, OPTICAL, companions, folder_name, guess, raster_lonlat, true_colour_of
 from icegraph.ingest.manifest import File, Pass
 from icegraph.ingest.pixels import Sample, open_raster, sample
@@ -53,7 +56,7 @@ def find_candidates(path: Path) -> list[Path]:
     if path.is_dir() or path.suffix.lower() in (".zip", ".json", *_HDF):
         return [path]
     if path.suffix.lower() in _TIFF:
-        return [_owners(path.parent).get(path.resolve()) or true_colour_of(path) or path]
+        return [_owners(_items(path.parent)).get(path.resolve()) or true_colour_of(path) or path]
     raise PassError(
         path, "is of no kind known here", "name a SAFE folder or zip, a GeoTIFF, a STAC item, an AMSR2 .h5, or a folder of them"
     )
@@ -70,8 +73,14 @@ def describe(path: Path) -> Described:
     reader = {"safe": _describe_safe, "hdf": _describe_swath, ".json": _describe_item}.get(kind, _describe_geotiff)
     try:
         return reader(path)
+    except IceGraphError:
+        raise
     except (OSError, RasterioError, CRSError, ProjError) as error:
         raise PassError(path, f"cannot be read ({error})", "check that the file is whole and may be read") from error
+    except Exception as error:  # whatever a stranger's file does, the others go on
+        raise PassError(
+            path, f"is damaged or of an unknown form ({type(error).__name__}: {error})", "download or write it again"
+        ) from error
 
 
 def _search(folder: Path) -> list[Path]:
@@ -81,36 +90,38 @@ def _search(folder: Path) -> list[Path]:
         safes = [name for name in folders if _is_safe(here / name)]
         found |= {here / name for name in safes}
         folders[:] = sorted(name for name in folders if name not in safes and not name.startswith("."))
-        owners = _owners(here) if any(name.endswith(".json") for name in files) else {}
-        found |= set(owners.values())
+        items = _items(here)
+        owners = _owners(items)
+        found |= set(items)
         for name in files:
             path, lower = here / name, name.lower()
-            if name.startswith(".") or lower.endswith(_NO_PASS) or path.resolve() in owners or true_colour_of(path):
+            if name.startswith(".") or lower.endswith(_NO_PASS) or not lower.endswith((*_TIFF, *_HDF, ".zip")):
                 continue
-            if lower.endswith((*_TIFF, *_HDF, ".zip")) or (lower.endswith(".json") and _is_item(path)):
+            if path.exists() and path.resolve() not in owners and not true_colour_of(path):
                 found.add(path)
     return sorted(found)
 
 
-def _owners(folder: Path) -> dict[Path, Path]:
-    """Raster → the STAC item in `folder` that names it, or that has its stem."""
+def _items(folder: Path) -> dict[Path, Mapping[str, Any]]:
+    """The STAC items in `folder` and what they hold."""
+    names = (path for path in sorted(folder.glob("*")) if path.suffix.lower() == ".json" and not path.name.startswith("."))
+    read = {path: read_json(path) for path in names}
+    return {
+        path: fields
+        for path, fields in read.items()
+        if fields and fields.get("type") == "Feature" and isinstance(fields.get("assets"), dict)
+    }
+
+
+def _owners(items: Mapping[Path, Mapping[str, Any]]) -> dict[Path, Path]:
+    """Raster → the STAC item that names it, or that has its stem."""
     owners: dict[Path, Path] = {}
-    for item in sorted(folder.glob("*.json")):
-        fields = read_json(item) if _is_item(item) else None
-        for key, asset in (fields or {}).get("assets", {}).items():
-            if isinstance(asset, dict):
-                try:
-                    owners.setdefault(resolve(item.resolve(), str(key), str(asset.get("href", ""))), item)
-                except PassError:  # told when the item itself is described
-                    continue
-        if fields:
-            owners |= {item.with_suffix(suffix).resolve(): item for suffix in _TIFF if item.with_suffix(suffix).exists()}
+    for item, fields in items.items():
+        for key, asset in fields["assets"].items():
+            with suppress(PassError):  # told when the item itself is described
+                owners.setdefault(resolve(item.resolve(), str(key), str(asset.get("href", "")) if isinstance(asset, dict) else ""), item)
+        owners |= {item.with_suffix(suffix).resolve(): item for suffix in _TIFF if item.with_suffix(suffix).exists()}
     return owners
-
-
-def _is_item(path: Path) -> bool:
-    fields = read_json(path)
-    return fields is not None and fields.get("type") == "Feature" and isinstance(fields.get("assets"), dict)
 
 
 def _is_safe(path: Path) -> bool:
@@ -165,11 +176,8 @@ def _describe_swath(path: Path) -> Described:
 def _describe_item(path: Path) -> Described:
     path = path.resolve()  # a link's assets lie beside what it leads to
     item = read_item(path)
-    fields = read_json(path) or {}
-    if "icegraph:parents" in fields.get("properties", {}):
-        raise PassError(path, "is a scene that was calibrated already", "name the raw pass")
-    notes = list(item.notes)
-    bounds, samples = item.bbox, []
+    bounds: Bounds | None = None
+    samples: list[Sample] = []
     for asset in item.assets:
         check_tiff(asset.path)
         with open_raster(asset.path) as dataset:
@@ -189,7 +197,7 @@ def _describe_item(path: Path) -> Described:
         bounds=bounds,
         licence=item.licence,
         bands=bands,
-        notes=notes,
+        notes=list(item.notes),
     )
     return Described(entry, samples)
 

@@ -7,13 +7,14 @@ nothing is unpacked.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
 from icegraph.errors import PassError
 from icegraph.ingest.bounds import Bounds, lonlat_bounds
 from icegraph.ingest.container import Container, child_text, open_folder, open_zip
+from icegraph.ingest.stac import parse_time
 from icegraph.ingest.tiff import check_tiff_stream
 
 SAFE = "{http://www.esa.int/safe/sentinel-1.0}"
@@ -69,8 +70,10 @@ def read_product(place: Path) -> Product:
         raise PassError(place, f"is a {kind or 'product of unknown type'}, where a GRD is expected", "download the GRD product")
     notes: list[str] = []
     polarisations = _polarisations(container, _listed(place, manifest), notes)
-    for polarisation in polarisations:
-        _check_measurement(container, polarisation)
+    shapes = {polarisation.name: _measured_shape(container, polarisation) for polarisation in polarisations}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name.upper()} {height} × {width}" for name, (height, width) in shapes.items())
+        raise PassError(place, f"its polarisations have different sizes ({told} pixels)", _AGAIN)
     return Product(
         container=container,
         id=_identity(container),
@@ -82,19 +85,6 @@ def read_product(place: Path) -> Product:
         polarisations=polarisations,
         notes=tuple(notes),
     )
-
-
-def utc(text: str) -> datetime:
-    """A time of the annotation, which is UTC without saying so.
-
-    Raises:
-        PassError: It is no time.
-    """
-    try:
-        time = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise PassError(text, "is not a time", _AGAIN) from error
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _identity(container: Container) -> str:
@@ -144,21 +134,27 @@ def _polarisations(container: Container, listed: Mapping[str, int], notes: list[
     return tuple(found)
 
 
-def _check_measurement(container: Container, polarisation: Polarisation) -> None:
+def _measured_shape(container: Container, polarisation: Polarisation) -> tuple[int, int]:
+    """Lines and pixels of a measurement, which its annotation must confirm."""
     subject = f"{container.place}/{polarisation.measurement}"
     with container.open(polarisation.measurement) as stream:
         header = check_tiff_stream(stream, container.sizes[polarisation.measurement], subject)
     if header.bands != 1 or header.bits != 16:
         raise PassError(subject, f"has {header.bands} bands of {header.bits} bits, where GRD has one of 16", "use a GRD product (not SLC)")
     annotation = container.read_xml(polarisation.annotation)
-    told = tuple(int(child_text(annotation, f".//{name}", subject)) for name in ("numberOfLines", "numberOfSamples"))
-    if told != (header.height, header.width):
+    told = tuple(child_text(annotation, f".//{name}", subject) for name in ("numberOfLines", "numberOfSamples"))
+    if told != (str(header.height), str(header.width)):
         raise PassError(subject, f"has {header.height} × {header.width} pixels where its annotation says {told[0]} × {told[1]}", _AGAIN)
+    return header.height, header.width
 
 
 def _middle(place: Path, manifest: Element) -> datetime:
     """The middle of the acquisition: an EW product takes 60 s."""
-    start, stop = (utc(child_text(manifest, f".//{SAFE}{name}", f"{place}/manifest.safe")) for name in ("startTime", "stopTime"))
+    told = [child_text(manifest, f".//{SAFE}{name}", f"{place}/manifest.safe") for name in ("startTime", "stopTime")]
+    try:
+        start, stop = map(parse_time, told)
+    except ValueError as error:
+        raise PassError(place, f"its manifest.safe tells no time of acquisition ({error})", _AGAIN) from error
     return start + (stop - start) / 2
 
 

@@ -12,7 +12,7 @@ from icegraph.errors import PassError
 
 _ITEM_LIMIT = 4 << 20  # bytes
 _MASK_ROLES = {"water-mask", "land-mask", "land-water"}
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}$"  # ids become folder names
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}"  # ids become folder names
 
 BANDS_OF_KEY = {
     "truecolor": ("red", "green", "blue"),
@@ -44,7 +44,6 @@ class Item:
     platform: str
     licence: str
     assets: tuple[Asset, ...]
-    bbox: tuple[float, float, float, float] | None
     gsd: float | None
     mode: str
     radar: bool
@@ -65,9 +64,11 @@ def read_item(path: Path) -> Item:
     fields = read_json(path)
     if fields is None or fields.get("type") != "Feature" or not isinstance(fields.get("assets"), dict):
         raise PassError(path, "is not a STAC item (a GeoJSON Feature with assets)", "name a STAC item, or the raster itself")
-    properties = fields.get("properties") or {}
+    properties = fields["properties"] if isinstance(fields.get("properties"), dict) else {}
+    if "icegraph:parents" in properties:
+        raise PassError(path, "is a scene that was calibrated already", "name the raw pass")
     identity = str(fields.get("id", ""))
-    if not re.match(ID_PATTERN, identity):
+    if not re.fullmatch(ID_PATTERN, identity):
         raise PassError(path, f"has the id {identity!r}, which cannot name a folder", "give it an id of letters, digits and _ . + -")
     notes: list[str] = []
     assets = tuple(asset for key, entry in fields["assets"].items() if (asset := _asset(path, key, entry, notes)))
@@ -76,7 +77,7 @@ def read_item(path: Path) -> Item:
     accuracy = properties.get("icegraph:datetime_accuracy")
     if accuracy:
         notes.append(f"time: {accuracy}")
-    instruments = [str(name).lower() for name in properties.get("instruments") or []]
+    instruments = [str(name).lower() for name in _listed(properties, "instruments")]
     names = [name for asset in assets for name in asset.bands]
     return Item(
         path=path,
@@ -85,7 +86,6 @@ def read_item(path: Path) -> Item:
         platform=str(properties.get("platform") or "unknown"),
         licence=str(properties.get("license") or fields.get("license") or "not stated in the item"),
         assets=assets,
-        bbox=_bbox(fields.get("bbox")),
         gsd=float(properties["gsd"]) if isinstance(properties.get("gsd"), int | float) and properties["gsd"] > 0 else None,
         mode=f"{properties.get('sar:instrument_mode') or ''} {properties.get('sar:product_type') or ''}".strip(),
         radar=any("sar" in name for name in instruments) or any(polarisation(name) for name in names),
@@ -117,13 +117,16 @@ def parse_time(text: str) -> datetime:
         ValueError: It is no such time.
     """
     time = datetime.fromisoformat(text.strip())
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text} lies before the year 1 or after 9999 in UTC") from error
 
 
 def _asset(item: Path, key: str, entry: Any, notes: list[str]) -> Asset | None:
     href = str(entry.get("href", "")) if isinstance(entry, dict) else ""
     place = resolve(item, key, href)
-    roles = {str(role) for role in entry.get("roles") or []}
+    roles = {str(role) for role in _listed(entry, "roles")}
     media = str(entry.get("type") or "")
     if "tif" not in media and place.suffix.lower() not in (".tif", ".tiff"):
         notes.append(f"asset {key} is not a GeoTIFF and is not used")
@@ -131,7 +134,7 @@ def _asset(item: Path, key: str, entry: Any, notes: list[str]) -> Asset | None:
     if not place.is_file():
         raise PassError(item, f"its asset {key!r} names {href}, which is not there", "put the file beside the item")
     land = bool(roles & _MASK_ROLES) or key.lower().replace("_", "") in ("landmask", "watermask")
-    listed = entry.get("eo:bands") or entry.get("bands") or []
+    listed = _listed(entry, "eo:bands") or _listed(entry, "bands")
     bands = tuple(str(band.get("name") or band.get("eo:common_name")) for band in listed if isinstance(band, dict))
     if not bands and not land and key.lower() in BANDS_OF_KEY:
         bands = BANDS_OF_KEY[key.lower()]
@@ -145,11 +148,13 @@ def resolve(item: Path, key: str, href: str) -> Path:
     Raises:
         PassError: It is an address, or lies outside the item's folder.
     """
-    scheme = urlparse(href).scheme
-    if not href or scheme:
-        raise PassError(item, f"its asset {key!r} points to {href!r}, which is not a file beside the item", "download it and name it there")
     folder = item.parent.resolve()
-    place = (folder / href).resolve()
+    try:
+        remote, place = bool(urlparse(href).scheme), (folder / href).resolve()
+    except (ValueError, RuntimeError) as error:  # no address, no path, or links that lead in a circle
+        raise PassError(item, f"its asset {key!r} points to {href!r}, which is no path", "put the item right") from error
+    if not href or remote:
+        raise PassError(item, f"its asset {key!r} points to {href!r}, which is not a file beside the item", "download it and name it there")
     if not place.is_relative_to(folder):
         raise PassError(item, f"its asset {key!r} points to {href!r}, outside the item's folder", "put the file beside the item")
     return place
@@ -166,8 +171,7 @@ def _time(path: Path, properties: dict[str, Any], notes: list[str]) -> datetime:
     return time
 
 
-def _bbox(values: Any) -> tuple[float, float, float, float] | None:
-    if isinstance(values, list) and len(values) in (4, 6) and all(isinstance(value, int | float) for value in values):
-        half = len(values) // 2
-        return float(values[0]), float(values[1]), float(values[half]), float(values[half + 1])
-    return None
+def _listed(fields: Any, name: str) -> list[Any]:
+    """A list in a JSON object; empty where there is another thing."""
+    found = fields.get(name) if isinstance(fields, dict) else None
+    return found if isinstance(found, list) else []

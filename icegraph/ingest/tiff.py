@@ -106,6 +106,10 @@ class _Reader:
         )
         return np.frombuffer(data, np.dtype(_TYPES[kind]).newbyteorder(self.order)).astype(np.uint64)
 
+    def one(self, tags: dict[int, tuple[int, int, bytes]], tag: int, default: int) -> int:
+        """The first value of a tag; `default` where the tag is not there or holds none."""
+        return int(self.values(tags[tag])[0]) if tag in tags and tags[tag][1] else default
+
     def _unpack(self, offset: int, code: str) -> int:
         return int(struct.unpack(self.order + code, self._bytes(offset, struct.calcsize(self.order + code)))[0])
 
@@ -119,10 +123,8 @@ class _Reader:
 
 
 def _check_directory(reader: _Reader, tags: dict[int, tuple[int, int, bytes]]) -> TiffHeader:
-    def one(tag: int, default: int) -> int:
-        return int(reader.values(tags[tag])[0]) if tag in tags and tags[tag][1] else default
-
-    width, height, bands, bits = one(256, 0), one(257, 0), one(277, 1), one(258, 1)
+    width, height = reader.one(tags, 256, 0), reader.one(tags, 257, 0)
+    bands, bits = reader.one(tags, 277, 1), reader.one(tags, 258, 1)
     if not width or not height:
         raise PassError(reader.subject, "has a directory without an image size", _MEND)
     if max(width, height) > SIDE_LIMIT or width * height > PIXEL_LIMIT:
@@ -134,7 +136,7 @@ def _check_directory(reader: _Reader, tags: dict[int, tuple[int, int, bytes]]) -
     if bands > 256:
         raise PassError(reader.subject, f"claims {bands} bands, more than 256", "name a file with fewer")
     header = TiffHeader(height, width, bands, bits)
-    _check_blocks(reader, tags, header, compressed=one(259, 1) != 1, separate=one(284, 1) == 2)
+    _check_blocks(reader, tags, header, compressed=reader.one(tags, 259, 1) != 1, separate=reader.one(tags, 284, 1) == 2)
     return header
 
 
@@ -146,9 +148,9 @@ def _check_blocks(
     if offset_tag not in tags:
         raise PassError(reader.subject, "has no table of its blocks", _MEND)
     if tiled:
-        across, down = int(reader.values(tags[322])[0]), int(reader.values(tags[323])[0])
+        across, down = reader.one(tags, 322, 0), reader.one(tags, 323, 0)
     else:
-        across, down = header.width, min(int(reader.values(tags[278])[0]) if 278 in tags else header.height, header.height)
+        across, down = header.width, min(reader.one(tags, 278, header.height), header.height)
     if not across or not down:
         raise PassError(reader.subject, "has blocks of no size", _MEND)
     planes = header.bands if separate else 1

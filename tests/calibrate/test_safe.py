@@ -117,6 +117,13 @@ def test_annotation_that_does_not_add_up_is_refused_by_name(copy: Path, pattern:
     assert caught.value.subject.startswith(str(copy))
 
 
+def test_early_noise_whose_scale_is_no_number_is_refused_by_name(copy: Path) -> None:
+    change(copy, "annotation/calibration/noise-*.xml", r"e\+\d\d\b", "e-06")
+    change(copy, "annotation/calibration/calibration-*.xml", "(<dn[^>]*>)[^<]*<", r"\1many<")
+    with pytest.raises(PassError, match=r"calibration-.*\.xml: holds text where a number belongs"):
+        read(copy)
+
+
 def test_calibration_vectors_out_of_order_are_refused(copy: Path) -> None:
     name = next(copy.glob("annotation/calibration/calibration-*-hh-*.xml")).relative_to(copy).as_posix()
     change(copy, name, "(<pixel [^>]*>)0 ", r"\g<1>9999 ")

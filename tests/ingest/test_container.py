@@ -51,6 +51,15 @@ def test_a_cut_zip_is_refused(tmp_path: Path) -> None:
         open_zip(path)
 
 
+def test_damage_within_a_zip_is_told_with_the_member(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.zip", {"x.SAFE/manifest.safe": b"".join(b"<a>%d</a>" % number for number in range(999))})
+    data = bytearray(path.read_bytes())
+    data[60:400] = bytes(255 - value for value in data[60:400])
+    path.write_bytes(data)
+    with pytest.raises(PassError, match=r"a\.zip/manifest\.safe: cannot be read from the zip"):
+        open_zip(path).read_xml("manifest.safe")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -1,6 +1,7 @@
 """Ingest: what is listed, what is refused, and with which words."""
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -272,3 +273,77 @@ def test_a_hostile_zip_is_refused_and_the_rest_goes_on(zipped: Path, safe: Path,
     manifest = ingest([zipped, safe], tmp_path / "out")
     assert [entry.href for entry in manifest.passes] == [safe]
     assert refusal(manifest).startswith(f"{zipped}: member '../evil' has a path that leads out of the product")
+
+
+def damage(path: Path, pattern: str, old: str, new: str) -> Path:
+    """Put `new` in the place of the regular expression `old`, in the files of a product; gives the product."""
+    for file in path.glob(pattern):
+        text, count = re.subn(old, new, file.read_text())
+        assert count, (file, old)
+        file.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "old", "new", "problem"),
+    [
+        ("annotation/*-hh-*.xml", "<numberOfLines>[^<]*<", "<numberOfLines>many<", "pixels where its annotation says many × "),
+        ("manifest.safe", "(startTime>)[^<]*<", r"\1yesterday<", "its manifest.safe tells no time of acquisition"),
+        ("manifest.safe", "(coordinates>)[^<]*<", r"\1nan,nan 1,2<", "is no list of lat,lon"),
+    ],
+)
+def test_headers_that_say_nothing_sensible_are_refused(safe: Path, tmp_path: Path, pattern: str, old: str, new: str, problem: str) -> None:
+    assert problem in refusal(ingest([damage(safe, pattern, old, new)], tmp_path / "out"))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_polarisations_of_different_sizes_are_refused(safe: Path, tmp_path: Path) -> None:
+    tiff = next(safe.glob("measurement/*-hv-*"))
+    with rasterio.open(tiff) as dataset:
+        pixels = dataset.read(window=((0, dataset.height - 9), (0, dataset.width)))
+    with rasterio.open(tiff, "w", driver="GTiff", count=1, height=pixels.shape[1], width=pixels.shape[2], dtype="uint16") as dataset:
+        dataset.write(pixels)
+    damage(safe, "annotation/*-hv-*.xml", "<numberOfLines>[^<]*<", f"<numberOfLines>{pixels.shape[1]}<")
+    assert "its polarisations have different sizes (HH " in refusal(ingest([safe], tmp_path / "out"))
+
+
+ODD_ITEMS: list[dict[str, Any]] = [
+    {"assets": {"truecolor": {"href": "./scene.tif", "roles": 5, "eo:bands": 5}}},
+    {"assets": {"truecolor": 5}},
+    {"assets": {"truecolor": {"href": "a\0b"}}},
+    {"assets": {"truecolor": {"href": "//[x"}}},
+    {"properties": [1]},
+    {"properties": {"datetime": "0001-01-01T00:00:00+10:00"}},
+    {"properties": {"datetime": "2006-07-04T17:43:00Z", "instruments": 5, "gsd": "x", "platform": [2]}},
+    {"id": "named\n"},
+    {"id": {}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ITEMS, ids=str)
+def test_no_item_however_odd_stops_the_others(odd: dict[str, Any], write_rgb: Write, write_item: Write, tmp_path: Path) -> None:
+    write_rgb("scene.tif")
+    item, good = write_item("named", "./scene.tif", **odd), write_rgb("good-20200101T100000.tif")
+    for given in ([item, good], [tmp_path / "in"]):
+        manifest = ingest(given, tmp_path / "out")
+        assert good in [entry.href for entry in manifest.passes]
+        assert all(one.reason.endswith(".") and "defect" not in one.reason for one in manifest.refused)
+        assert Manifest.read(tmp_path / "out" / "manifest.json") == manifest
+    assert ingest([good.with_name("scene.tif"), good], tmp_path / "out").passes
+
+
+def test_what_no_reader_foresaw_is_refused_with_the_name_of_the_file(write_rgb: Write, tmp_path: Path) -> None:
+    good = write_rgb("good-20200101T100000.tif")
+    transform = rasterio.transform.from_origin(1e300, 1e300, 1e290, 1e290)
+    far = write_rgb("far-20200101T100000.tif", transform=transform)
+    manifest = ingest([good, far], tmp_path / "out")
+    assert [entry.href for entry in manifest.passes] == [good]
+    assert refusal(manifest).startswith(f"{far}: ")
+    assert Manifest.read(tmp_path / "out" / "manifest.json") == manifest
+
+
+def test_links_that_lead_nowhere_or_in_a_circle_stop_nothing(write_rgb: Write, tmp_path: Path) -> None:
+    good = write_rgb("good-20200101T100000.tif")
+    for name in ("a.tif", "b.json", "c.SAFE"):
+        good.with_name(name).symlink_to(good.with_name(name))
+    assert [entry.href for entry in ingest([good.parent], tmp_path / "out").passes] == [good]

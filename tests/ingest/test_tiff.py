@@ -62,6 +62,33 @@ def test_a_header_that_claims_a_million_by_a_million_pixels_is_refused_from_the_
         check_tiff(path)
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("change", ["no values", "another tag"])
+def test_tiles_without_a_length_are_refused(tmp_path: Path, change: str) -> None:
+    path = write(tmp_path / "lost.tif", tiled=True, blockxsize=32, blockysize=16)
+    forget(path, 323, change)
+    with pytest.raises(PassError, match=r"lost\.tif: has blocks of no size"):
+        check_tiff(path)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_strips_without_a_length_are_as_long_as_the_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "one.tif", blockysize=70)
+    forget(path, 278, "no values")
+    assert check_tiff(path) == TiffHeader(70, 90, 2, 16)
+
+
+def forget(path: Path, tag: int, change: str) -> None:
+    """Take the value of a tag away, or the tag."""
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HHI", tag, 3, 1))
+    if change == "no values":
+        data[at + 4 : at + 8] = bytes(4)
+    else:
+        data[at : at + 2] = struct.pack("<H", 40_000)
+    path.write_bytes(data)
+
+
 def test_a_directory_list_that_goes_round_ends(tmp_path: Path) -> None:
     path = tmp_path / "round.tif"
     data = bytearray(classic(4, 4))
