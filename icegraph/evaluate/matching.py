@@ -49,26 +49,18 @@ class LinkCounts:
         return out
 
 
-def true_links(
-    identities: Mapping[str, Mapping[int, int]], pass_pairs: Iterable[tuple[str, str]], order: Sequence[str]
-) -> dict[tuple[str, str], set[Link]]:
-    """The pairs a perfect matcher would tell: each identity from one pass where it was found to the next one where it was.
+def true_links(identities: Mapping[str, Mapping[int, int]], order: Sequence[str]) -> set[Link]:
+    """The links a perfect matcher would tell: each identity from one pass where it was found to the next one where it was.
 
     Args:
         identities: Pass id → floe id → identity, of the floes found and known.
-        pass_pairs: The pairs of passes that were compared.
         order: Pass ids in time order.
     """
     sightings: dict[int, list[tuple[str, int]]] = {}
     for pass_id in order:
         for floe, identity in identities.get(pass_id, {}).items():
             sightings.setdefault(identity, []).append((pass_id, floe))
-    links: dict[tuple[str, str], set[Link]] = {pair: set() for pair in pass_pairs}
-    for seen in sightings.values():
-        for (pass_from, floe_from), (pass_to, floe_to) in pairwise(seen):
-            if (pass_from, pass_to) in links:
-                links[pass_from, pass_to].add(Link(pass_from, floe_from, pass_to, floe_to))
-    return links
+    return {Link(*here, *after) for seen in sightings.values() for here, after in pairwise(seen)}
 
 
 def right_links(links: Iterable[Link], identities: Mapping[str, Mapping[int, int]]) -> list[Link]:
@@ -84,7 +76,7 @@ def right_links(links: Iterable[Link], identities: Mapping[str, Mapping[int, int
 def count_links(
     links: Iterable[Link], identities: Mapping[str, Mapping[int, int]], order: Sequence[str]
 ) -> dict[tuple[str, str], LinkCounts]:
-    """Count true, told and right pairs for each pair of passes: neighbours in time, and those that links join.
+    """Count true, told and right pairs for each pair of passes that has a true link or one that was told.
 
     A link is judged where the truth can contradict it: both its floes have an identity, or one has an identity that was found in the
     other pass too. A link between floes that the truth does not know is not counted. A right link that jumps over a
@@ -95,22 +87,19 @@ def count_links(
         identities: Pass id → floe id → identity, of the floes found and known.
         order: Ids of the passes that are followed together, in time order.
     """
-    links = list(links)
-    compared = set(pairwise(order)) | {(link.pass_from, link.pass_to) for link in links}
-    true = true_links(identities, compared, order)
+    true = true_links(identities, order)
     present = {pass_id: set(floes.values()) for pass_id, floes in identities.items()}
-    told = dict.fromkeys(compared, 0)
-    right = dict.fromkeys(compared, 0)
-    met = dict.fromkeys(compared, 0)
+    counts: dict[tuple[str, str], LinkCounts] = {}
+    for link in true:
+        pair = (link.pass_from, link.pass_to)
+        counts[pair] = counts.get(pair, LinkCounts()) + LinkCounts(true=1)
     for link in links:
         pair = (link.pass_from, link.pass_to)
         a, b = identities.get(link.pass_from, {}).get(link.floe_from), identities.get(link.pass_to, {}).get(link.floe_to)
         both = a is not None and b is not None
-        if both or a in present.get(link.pass_to, ()) or b in present.get(link.pass_from, ()):
-            told[pair] += 1
-            right[pair] += both and a == b
-            met[pair] += link in true[pair]
-    return {pair: LinkCounts(len(true[pair]), told[pair], right[pair], met[pair]) for pair in compared}
+        judged = both or a in present.get(link.pass_to, ()) or b in present.get(link.pass_from, ())
+        counts[pair] = counts.get(pair, LinkCounts()) + LinkCounts(told=judged, right=both and a == b, met=link in true)
+    return counts
 
 
 def links_within(links: Iterable[Link], passes: Collection[str]) -> list[Link]:

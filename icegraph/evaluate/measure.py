@@ -203,11 +203,11 @@ def _link_figures(
         told = links_within(links, own)
         matching[sensor] = sum(count_links(told, identities, own).values(), LinkCounts()).metrics()
         drift[sensor] = drift_errors(right_links(told, identities), found, known, identities, times)
-    crossing = [link for link in links if sensor_of[link.pass_from] != sensor_of[link.pass_to]]
+    crossing = [counts for (a, b), counts in count_links(links, identities, known_order).items() if sensor_of[a] != sensor_of[b]]
     if crossing:
-        counts = count_links(links, identities, known_order)
-        matching["mixed"] = sum((c for (a, b), c in counts.items() if sensor_of[a] != sensor_of[b]), LinkCounts()).metrics()
-        drift["mixed"] = drift_errors(right_links(crossing, identities), found, known, identities, times)
+        matching["mixed"] = sum(crossing, LinkCounts()).metrics()
+        told = [link for link in links if sensor_of[link.pass_from] != sensor_of[link.pass_to]]
+        drift["mixed"] = drift_errors(right_links(told, identities), found, known, identities, times)
     forecast = hindcast(tables, known, identities, times, sensor_of, _place_sigma(tables, scenes, areas))
     return {
         "matching": matching,
