@@ -46,7 +46,7 @@ _EXTENSIONS = [
 
 
 class BandWriter:
-    """Takes a raster window by window. Made by `write_band`."""
+    """Takes a raster window by window. Made by `write_band` and `write_tiles`."""
 
     def __init__(self, dataset: rasterio.io.DatasetWriter, path: Path) -> None:
         self._dataset = dataset
@@ -54,7 +54,7 @@ class BandWriter:
 
     def write(self, window: Window, pixels: NDArray[Any]) -> None:
         """Write the pixels [H, W] of one window."""
-        with _writing(self._path):
+        with writing(self._path):
             self._dataset.write(pixels, 1, window=window.rasterio())
 
 
@@ -69,21 +69,37 @@ def write_band(path: Path, grid: Grid, dtype: str, *, unit: str = "") -> Iterato
     with atomic_path(path) as final:
         # COG needs the overviews before the pixels: write plain tiles first, then copy.
         plain = final.with_suffix(".tiles.tif")
-        layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "BIGTIFF": "IF_SAFER"}
-        with rasterio.open(plain, "w", driver="GTiff", crs=grid.crs, transform=grid.transform, **profile, **layout) as dataset:
-            if unit:
-                dataset.set_band_unit(1, unit)
-            yield BandWriter(dataset, path)
+        with write_tiles(plain, BLOCK, unit=unit, crs=grid.crs, transform=grid.transform, **profile) as writer:
+            yield writer
         predictor = "FLOATING_POINT" if dtype.startswith("float") else "STANDARD"
         resampling = "AVERAGE" if dtype.startswith("float") else "NEAREST"
         layout = {"COMPRESS": "ZSTD", "PREDICTOR": predictor, "BLOCKSIZE": BLOCK, "RESAMPLING": resampling, "BIGTIFF": "IF_SAFER"}
-        with _writing(path):
+        with writing(path):
             rasterio.shutil.copy(plain, final, driver="COG", **layout)
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """GDAL does not tell why it could not write: a full disk is told by what is left on it (rasterio.shutil raises GDAL's errors bare)."""
+def write_tiles(path: Path, block: int, *, unit: str = "", **profile: Any) -> Iterator[BandWriter]:
+    """Write a plain GeoTIFF in tiles of `block` × `block` pixels, window by window; `profile` is rasterio's. It may be left half-written.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    layout = {"driver": "GTiff", "tiled": True, "blockxsize": block, "blockysize": block, "BIGTIFF": "IF_SAFER"}
+    with writing(path):
+        dataset = rasterio.open(path, "w", **layout, **profile)
+    try:
+        if unit:
+            dataset.set_band_unit(1, unit)
+        yield BandWriter(dataset, path)
+    finally:
+        with writing(path):  # what is in GDAL's cache is written only here
+            dataset.close()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make an OSError of what GDAL raises where it cannot write; it does not tell why: a full disk is told by what is left on it."""
     try:
         yield
     except (RasterioError, CPLE_BaseError) as error:

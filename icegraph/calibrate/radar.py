@@ -20,7 +20,7 @@ from icegraph.calibrate.radiometry import Floats
 from icegraph.calibrate.speckle import lee
 from icegraph.grid import Grid, Window, tiles
 from icegraph.ingest.pixels import open_raster
-from icegraph.scene import write_band
+from icegraph.scene import write_band, write_tiles
 
 FLOOR_DB = -40.0  # below every noise floor of Sentinel-1 (-22 to -32 dB): what noise subtraction left at or below zero is put here
 STRIP_PIXELS = 2_000_000
@@ -109,16 +109,10 @@ def _filter(image: RadarImage, band: str, window: Window, average: int = 1) -> F
 
 def _write_filtered(image: RadarImage, band: str, path: Path, *, average: int) -> None:
     height, width = image.shape
-    layout = {
-        "tiled": True,
-        "blockxsize": 256,
-        "blockysize": 256,
-        "BIGTIFF": "IF_SAFER",
-        "transform": rasterio.Affine.translation(1, 0),
-    }  # any but the identity, of which rasterio warns
-    with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=1, dtype="float32", **layout) as dataset:
+    place = rasterio.Affine.translation(1, 0)  # any but the identity, of which rasterio warns
+    with write_tiles(path, 256, height=height, width=width, count=1, dtype="float32", transform=place) as writer:
         for window in _strips(image.shape):
-            dataset.write(_filter(image, band, window, average), 1, window=window.rasterio())
+            writer.write(window, _filter(image, band, window, average))
 
 
 def _tile(sources: list[rasterio.io.DatasetReader], backward: Backward, incidence: TieValues | None, window: Window) -> list[Floats]:

@@ -1,6 +1,8 @@
 """Calibration from end to end: what a scene holds, and that its values are those the surface was given."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -185,6 +187,24 @@ def test_a_pass_that_fails_leaves_nothing(safe: Pass, tmp_path: Path) -> None:
     with pytest.raises(PassError, match=r"gone\.SAFE"):
         calibrate(gone, tmp_path / "out" / "scene")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_disk_that_takes_no_more_is_not_called_a_damaged_pass(safe: Pass, tmp_path: Path) -> None:
+    code = f"""
+import resource
+from pathlib import Path
+from icegraph.calibrate import calibrate
+from icegraph.errors import told
+from icegraph.ingest.passes import describe
+entry = describe(Path({str(safe.href)!r})).entry
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+with told():
+    calibrate(entry, Path({str(tmp_path / "scene")!r}))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith(f"icegraph: {tmp_path}/scene: input/output error; ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_amsr2_swath_is_no_scene(safe: Pass, tmp_path: Path) -> None:
