@@ -1,6 +1,7 @@
 """The errors a user can meet: each one sentence that names the thing, what is wrong with it, and the mend."""
 
 import errno
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def _of_the_system(error: OSError) -> str:
 
 def _shown(error: OSError) -> str:
     """The place, without the hidden folders that files are first written to."""
-    return str(error.filename).partition("/.")[0] or str(error.filename)
+    return re.sub(r"/\.([^/]+)\.icegraph-.*$", r"/\1", str(error.filename))
 
 
 def _end(text: str, status: int) -> None:

@@ -25,6 +25,20 @@ def test_what_a_user_can_meet_becomes_one_sentence_and_a_status(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("/home/u/.cache/in/a.tif", "/home/u/.cache/in/a.tif"),
+        ("/home/u/.data/.scene.icegraph-a1b2/new/.hh.tif", "/home/u/.data/scene"),
+        ("./.out.icegraph-a1b2/new", "./out"),
+    ],
+)
+def test_the_place_told_is_the_one_that_the_user_knows(place: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), told():
+        raise OSError(errno.EACCES, "Permission denied", place)
+    assert capsys.readouterr().err.startswith(f"icegraph: {shown}: permission denied; ")
+
+
 def test_a_defect_of_ours_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError), told():
         raise ZeroDivisionError
