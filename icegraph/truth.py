@@ -4,7 +4,6 @@ A truth raster holds 0 where there is no floe, 1…N the identity of a floe (the
 value of its integer type (65535 for uint16) where the truth is not known: *ignore*.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from rasterio.vrt import WarpedVRT
 from icegraph.errors import InputError, PassError
 from icegraph.grid import Grid, Window, tiles
 from icegraph.ingest.pixels import open_raster
+from icegraph.ingest.stac import read_json
 from icegraph.ingest.tiff import check_tiff
 from icegraph.scene import Scene, scene_folders
 
@@ -29,7 +29,8 @@ IGNORE = np.iinfo(np.uint32).max
 def find_truth(places: Iterable[Path]) -> dict[str, Path]:
     """Pass id → label raster, for label files and for folders searched through.
 
-    `<pass id>.labels.tif` belongs to that pass; `x.labels.tif` beside a STAC item `x.json` belongs to the item's id.
+    `<pass id>.labels.tif` belongs to that pass; `x.labels.tif` beside a STAC item `x.json` belongs to the item's id;
+    a JSON file without an id is no item.
 
     Raises:
         InputError: A place does not exist or holds no `*.labels.tif`.
@@ -41,8 +42,8 @@ def find_truth(places: Iterable[Path]) -> dict[str, Path]:
             raise InputError(place, "no *.labels.tif found", "name a label raster or a folder that holds some")
         for file in files:
             stem = file.name.removesuffix(".tif").removesuffix(".labels")
-            item = file.with_name(f"{stem}.json")
-            found[str(json.loads(item.read_text())["id"]) if item.exists() else stem] = file
+            item = read_json(file.with_name(f"{stem}.json")) or {}
+            found[str(item.get("id") or stem)] = file
     return found
 
 

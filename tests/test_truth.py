@@ -30,6 +30,13 @@ def test_labels_belong_to_the_item_beside_them_or_to_the_pass_they_are_named_aft
         find_truth([tmp_path / "nowhere"])
 
 
+@pytest.mark.parametrize("text", ["[]", "{broken", "{}", ""])
+def test_json_beside_labels_that_is_no_item_is_passed_over(tmp_path: Path, text: str) -> None:
+    labels = write(tmp_path / "p1.labels.tif", np.zeros(GRID.shape, np.uint16))
+    (tmp_path / "p1.json").write_text(text)
+    assert find_truth([tmp_path]) == {"p1": labels}
+
+
 def test_labels_come_on_the_asked_grid_and_are_unknown_outside(tmp_path: Path) -> None:
     labels = np.zeros(GRID.shape, np.uint16)
     labels[10:20, 10:30] = 7
