@@ -25,7 +25,7 @@ _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 @dataclass(frozen=True)
 class Guess:
-    """What a GeoTIFF is taken for."""
+    """What a GeoTIFF is taken for; its bands in the file's order, without a gap."""
 
     id: str
     radar: bool
@@ -101,7 +101,8 @@ def _bands(dataset: rasterio.io.DatasetReader, path: Path, tags: Mapping[str, st
     if kind.startswith("float") and (any(map(polarisation, names)) or re.search(r"\bs1[a-d]_|sentinel-?1|\bsar\b|radar|sigma", told)):
         return True, _radar_bands(dataset, path, names, notes)
     if any(names) and all(name in OPTICAL for name in names[: min(count, 3)]) and kind in ("uint8", "float32", "float64"):
-        return False, [name for name in names if name in OPTICAL]
+        last = max(number for number, name in enumerate(names) if name in OPTICAL)
+        return False, [name or f"band_{number}" for number, name in enumerate(names[: last + 1], 1)]
     if kind == "uint8" and (count in (3, 4) or dataset.colorinterp[:3] == _COLOURS):
         false = re.search(r"false[-_ ]?colou?r|7[-_]?2[-_]?1(?!\d)", path.name.lower())
         bands = ["swir22", "nir", "red"] if false else ["red", "green", "blue"]

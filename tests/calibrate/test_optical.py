@@ -160,6 +160,24 @@ def test_true_and_false_colour_side_by_side_are_one_pass_as_an_item_would_say(sh
         np.testing.assert_array_equal(read(plain.path(name)), read(told.path(name)))
 
 
+def write_bands(path: Path, names: list[str]) -> np.ndarray:
+    """A GeoTIFF of float bands with descriptions; gives its pixels."""
+    values = np.random.default_rng(0).uniform(0.05, 0.9, (len(names), 40, 50)).astype(np.float32)
+    profile = {"driver": "GTiff", "count": len(names), "height": 40, "width": 50, "dtype": "float32"}
+    with rasterio.open(path, "w", crs="EPSG:3413", transform=rasterio.transform.from_origin(0, 0, 250, 250), **profile) as dataset:
+        dataset.write(values)
+        dataset.descriptions = tuple(names)
+    return values
+
+
+@pytest.mark.parametrize("between", ["quality", ""])
+def test_a_band_of_another_kind_in_between_shifts_no_other(between: str, tmp_path: Path) -> None:
+    values = write_bands(tmp_path / "a_20200501.tif", ["red", "green", "blue", between, "nir", "angle"])
+    scene = calibrate(describe(tmp_path / "a_20200501.tif").entry, tmp_path / "scene")
+    assert sorted(scene.bands) == ["blue", "green", "nir", "red"]
+    np.testing.assert_array_equal(scene.read(["red", "green", "blue", "nir"]), values[[0, 1, 2, 4]])
+
+
 def test_reflectance_in_floats_is_taken_as_it_is(tmp_path: Path) -> None:
     values = np.random.default_rng(0).uniform(0.05, 0.9, (2, 40, 50)).astype(np.float32)
     values[0, 0, 0] = np.nan
