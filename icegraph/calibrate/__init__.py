@@ -109,7 +109,7 @@ def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str
         x, y = _metres(crs, ties.lon.ravel(), ties.lat.ravel())
         line, pixel = (values.ravel() for values in np.meshgrid(ties.line, ties.pixel, indexing="ij"))
         forward, _ = fit_forward(image.shape, line, pixel, x, y, subject=str(entry.href))
-        grid = output_grid(forward, crs, pixel_m or spacing)
+        grid = output_grid(forward, crs, pixel_m or spacing, subject=str(entry.href))
         incidence = TieValues(ties.line, ties.pixel, ties.incidence)
         rasters = write_geocoded(image, forward, grid, folder, incidence, spacing_m=spacing)
         properties = {"icegraph:ipf": f"{image.product.ipf[0]}.{image.product.ipf[1]:02d}", "icegraph:looks": image.looks}
@@ -140,8 +140,8 @@ def _sar_geotiff(entry: Pass, folder: Path, pixel_m: float | None, notes: list[s
         crs = polar_crs(lat)
         forward, residual = fit_forward(image.shape, line, pixel, *_metres(crs, lon, lat), subject=str(image.path))
         notes.append(f"place: from {len(line)} control points, whose smooth fit leaves {residual:.2f} pixels")
-        spacing = (item.gsd if item else None) or _spacing(forward, notes)
-        grid = output_grid(forward, crs, pixel_m or spacing)
+        spacing = _spacing(forward, item.gsd if item else None, notes)
+        grid = output_grid(forward, crs, pixel_m or spacing, subject=str(entry.href))
         rasters = write_geocoded(image, forward, grid, folder, None, spacing_m=spacing)
     return _Result("sar", grid, rasters, {"icegraph:looks": image.looks})
 
@@ -151,11 +151,13 @@ def _metres(crs: str, lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, Flo
     return np.asarray(x, float), np.asarray(y, float)
 
 
-def _spacing(forward: "Forward", notes: list[str]) -> float:
-    """Side of the middle pixel, metres, to two digits."""
+def _spacing(forward: "Forward", told_m: float | None, notes: list[str]) -> float:
+    """Pixel size, metres: the one told where the middle pixel confirms it within a factor of 2, else that pixel's side to two digits."""
     a, b, c, d = forward.jacobian(np.array(forward.shape[0] / 2), np.array(forward.shape[1] / 2))
     side = float(f"{float(np.sqrt(abs(a * d - b * c))):.2g}")
-    notes.append(f"pixel size: {side:g} m, measured from the control points")
+    if told_m and side / 2 <= told_m <= side * 2:
+        return told_m
+    notes.append(f"pixel size: {side:g} m, measured from the control points" + (f"; the item's {told_m:g} m is not used" if told_m else ""))
     return side
 
 

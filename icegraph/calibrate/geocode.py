@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
 from scipy.ndimage import map_coordinates
 
-from icegraph.errors import InputError, PassError
+from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
 from icegraph.ingest.tiff import PIXEL_LIMIT, SIDE_LIMIT
 
@@ -180,11 +180,11 @@ def _check_not_folded(forward: Forward, subject: str) -> None:
         raise PassError(subject, "its control points fold or tear the image", "georeference it again, or download it again")
 
 
-def output_grid(forward: Forward, crs: str, pixel_m: float) -> Grid:
+def output_grid(forward: Forward, crs: str, pixel_m: float, *, subject: str) -> Grid:
     """The grid of `crs` and `pixel_m` that covers the image's outline.
 
     Raises:
-        InputError: It would have more pixels than `icegraph.ingest.tiff` allows a raster.
+        PassError: It would have more pixels than `icegraph.ingest.tiff` allows a raster.
     """
     height, width = forward.shape
     down, across = np.linspace(-0.5, height - 0.5, 101), np.linspace(-0.5, width - 0.5, 101)
@@ -192,7 +192,8 @@ def output_grid(forward: Forward, crs: str, pixel_m: float) -> Grid:
     pixel = np.concatenate([0 * down - 0.5, 0 * down + width - 0.5, across, across])
     grid = Grid.covering(crs, *forward.xy(line, pixel), pixel_m)
     if max(grid.shape) > SIDE_LIMIT or grid.height * grid.width > PIXEL_LIMIT:
-        raise InputError(f"pixels of {pixel_m:g} m", f"they make a scene of {grid.height} × {grid.width}", "ask for larger ones")
+        problem = f"makes a scene of {grid.height} × {grid.width} pixels of {pixel_m:g} m"
+        raise PassError(subject, problem, "ask for larger pixels, or put the pixel size that it tells right")
     return grid
 
 

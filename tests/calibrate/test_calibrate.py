@@ -233,6 +233,44 @@ def test_linear_and_decibel_sigma_nought_become_the_same_scene(tmp_path: Path) -
     assert "taken as linear, 0% of its values are negative" in " ".join(one.item.properties["icegraph:notes"])
 
 
+def write_unmapped(path: Path, pixels: np.ndarray, description: str = "sigma0_hv", spacing: float = 40.0) -> Path:
+    """Radar pixels with control points at the corners of every sixteenth, north up, west of the pole in EPSG:3413."""
+    height, width = pixels.shape
+    to_lonlat = Transformer.from_crs("EPSG:3413", "EPSG:4326", always_xy=True)
+    points = []
+    for row in np.linspace(0, height, 5):
+        for col in np.linspace(0, width, 5):
+            lon, lat = to_lonlat.transform(-4e5 + spacing * col, -8e5 - spacing * row)
+            points.append(rasterio.control.GroundControlPoint(row=row, col=col, x=lon, y=lat))
+    profile = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": "float32"}
+    with rasterio.open(path, "w", gcps=points, crs="EPSG:4326", **profile) as dataset:
+        dataset.write(pixels.astype(np.float32), 1)
+        dataset.set_band_description(1, description)
+    return path
+
+
+@pytest.mark.parametrize(("gsd", "pixel_m", "noted"), [(0.001, 40, True), (4000.0, 40, True), (50.0, 50, False)])
+def test_a_pixel_size_that_the_control_points_belie_is_not_used(gsd: float, pixel_m: float, noted: bool, tmp_path: Path) -> None:
+    write_unmapped(tmp_path / "a.tif", np.random.default_rng(0).gamma(10.7, 0.02 / 10.7, (150, 170)))
+    item = {"type": "Feature", "id": "a", "properties": {"datetime": "2020-01-01T00:00:00Z", "gsd": gsd}}
+    (tmp_path / "a.json").write_text(json.dumps(item | {"assets": {"hv": {"href": "a.tif"}}}))
+    scene = calibrate(describe(tmp_path / "a.json").entry, tmp_path / "scene")
+    assert scene.grid.pixel_m == pixel_m
+    assert (f"the item's {gsd:g} m is not used" in " ".join(scene.item.properties["icegraph:notes"])) == noted
+
+
+def test_a_bright_pixel_lies_where_the_control_points_put_it(tmp_path: Path) -> None:
+    """GDAL counts control points from the corner of the first pixel: half a pixel away is another place."""
+    pixels = np.full((150, 170), 0.01)
+    pixels[60, 80] = 10.0
+    scene = calibrate(describe(write_unmapped(tmp_path / "S1_EW_20200101T000000.tif", pixels)).entry, tmp_path / "scene")
+    power = 10 ** (scene.read(["hv_db"])[0] / 10) - 0.01
+    power[~np.isfinite(power) | (power < 0.01)] = 0
+    row, col = ((power * place).sum() / power.sum() for place in np.mgrid[: power.shape[0], : power.shape[1]])
+    x, y = scene.grid.xy(row, col)
+    assert (float(x), float(y)) == pytest.approx((-4e5 + 40 * 80.5, -8e5 - 40 * 60.5), abs=2)
+
+
 @pytest.mark.parametrize("name", ["S1B_EW_GRDM_1SDH_20200123T120618", "S1B_EW_GRDM_1SDH_20200125T114955"])
 def test_the_real_chips_are_placed_by_their_control_points(name: str, shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "sentinel1_ew_pair" / f"{name}.json"

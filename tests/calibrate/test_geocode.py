@@ -16,7 +16,7 @@ from icegraph.calibrate.geocode import (
     output_grid,
     source_window,
 )
-from icegraph.errors import InputError, PassError
+from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
 
 GEOD = Geod(ellps="WGS84")
@@ -59,7 +59,7 @@ def test_a_full_size_image_is_placed_to_a_tenth_of_a_pixel(name: str) -> None:
     forward, residual = fit_forward(orbit.shape, *orbit.ties(), subject=name)
     assert residual == 0
     crs = "EPSG:3976" if "Weddell" in name else "EPSG:3413"
-    backward = Backward(forward, output_grid(forward, crs, 40.0))
+    backward = Backward(forward, output_grid(forward, crs, 40.0, subject="x.tif"))
     rng = np.random.default_rng(0)
     line, pixel = rng.uniform(0, orbit.shape[0] - 1, 4000), rng.uniform(0, orbit.shape[1] - 1, 4000)
     row, col = backward.grid.rowcol(*orbit.xy(line, pixel))
@@ -76,7 +76,7 @@ def test_a_full_size_image_is_placed_to_a_tenth_of_a_pixel(name: str) -> None:
 def test_windows_agree_where_they_overlap() -> None:
     orbit = ORBITS["Fram Strait"]
     forward, _ = fit_forward(orbit.shape, *orbit.ties(), subject="x")
-    backward = Backward(forward, output_grid(forward, "EPSG:3413", 40.0))
+    backward = Backward(forward, output_grid(forward, "EPSG:3413", 40.0, subject="x.tif"))
     whole, part = Window(4000, 5000, 300, 400), Window(4077, 5123, 50, 60)
     for wide, narrow in zip(backward.linepixel(whole), backward.linepixel(part), strict=True):
         np.testing.assert_allclose(wide[part.within(whole).slices], narrow, rtol=0, atol=1e-6)
@@ -91,7 +91,7 @@ def test_resampling_is_that_of_gdal_by_thin_plate_splines() -> None:
     orbit = Orbit((300, 360), 10.0, 80.0, -150.0, "EPSG:3413")
     line, pixel, x, y = orbit.ties()
     forward, _ = fit_forward(orbit.shape, line, pixel, x, y, subject="x")
-    grid = output_grid(forward, "EPSG:3413", 40.0)
+    grid = output_grid(forward, "EPSG:3413", 40.0, subject="x.tif")
     image = picture(orbit.shape)
     window = Window(0, 0, *grid.shape)
     at = Backward(forward, grid).linepixel(window)
@@ -171,8 +171,8 @@ def test_one_wild_tie_point_is_refused_before_it_asks_for_an_endless_map() -> No
 def test_pixels_too_small_for_any_scene_are_refused() -> None:
     orbit = ORBITS["Fram Strait"]
     forward, _ = fit_forward(orbit.shape, *orbit.ties(), subject="x")
-    with pytest.raises(InputError, match=r"pixels of 0\.5 m: they make a scene of"):
-        output_grid(forward, "EPSG:3413", 0.5)
+    with pytest.raises(PassError, match=r"x\.tif: makes a scene of \d+ × \d+ pixels of 0\.5 m"):
+        output_grid(forward, "EPSG:3413", 0.5, subject="x.tif")
 
 
 def test_nothing_is_made_up_beyond_the_image() -> None:
@@ -194,4 +194,4 @@ def test_a_spline_goes_through_its_points() -> None:
     forward, _ = fit_forward(orbit.shape, line, pixel, x, y, subject="x")
     assert isinstance(forward, SplineForward)
     np.testing.assert_allclose(forward.xy(line, pixel), [x, y], atol=1e-3)
-    assert isinstance(output_grid(forward, "EPSG:3413", 100.0), Grid)
+    assert isinstance(output_grid(forward, "EPSG:3413", 100.0, subject="x.tif"), Grid)
