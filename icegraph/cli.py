@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,28 +20,45 @@ from rich.markup import escape
 from rich.table import Table
 
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
+from icegraph.places import on_disk
 from icegraph.store import read_refusal
 
 app = typer.Typer(
     name="icegraph",
     help="Track sea-ice floes from satellite passes: floes, matches, tracks, drift and forecast.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console(highlight=False)
 _INTERRUPTED = 130
+_UsageError = typer.BadParameter.mro()[1]  # Typer keeps its name to itself
+
+
+def _model_place(text: str) -> str:
+    """A model may be given by a name in a set of models, so it stays text."""
+    on_disk(text)
+    return text
+
 
 Passes = Annotated[
-    list[Path], typer.Argument(help="SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or folders of them.", metavar="PASS…")
+    list[Path],
+    typer.Argument(help="SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or folders of them.", metavar="PASS…", parser=on_disk),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write to; made where it does not exist.", metavar="DIR")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to; made where it does not exist.", metavar="DIR", parser=on_disk)]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Name or folder of a model or of a set of models; default: the shipped ones.", metavar="NAME_OR_PATH"),
+    typer.Option(
+        "--model",
+        help="Name or folder of a model or of a set of models; default: the shipped ones.",
+        metavar="NAME_OR_PATH",
+        parser=_model_place,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")]
-TruthOption = Annotated[list[Path], typer.Option("--truth", help="Label rasters, or folders of them. May be given again.", metavar="PATH")]
+TruthOption = Annotated[
+    list[Path], typer.Option("--truth", help="Label rasters, or folders of them. May be given again.", metavar="PATH", parser=on_disk)
+]
+MaxSpeed = Annotated[float, typer.Option("--max-speed", help="Fastest drift looked for, m/s.", min=0.01)]
 
 
 def main() -> None:
@@ -51,17 +68,26 @@ def main() -> None:
         signal.signal(number, signal.default_int_handler)
     with told():
         try:
-            app(standalone_mode=True)
-        except SystemExit as end:
-            if end.code == _INTERRUPTED:  # Typer makes this of an interruption, and says nothing
-                raise KeyboardInterrupt from end
-            raise
+            status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+            if status == _INTERRUPTED:  # Typer makes this of an interruption
+                raise KeyboardInterrupt
+            raise SystemExit(status)
         except Exception as error:
+            if isinstance(error, _UsageError):
+                _end_misused(error)
             known = isinstance(error, IceGraphError | OSError | MemoryError) or disk_is_full(error)
             if known or os.environ.get("ICEGRAPH_TRACEBACK"):
                 raise
             problem = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".")
             raise IceGraphError("a defect of icegraph", problem, "please report it, with what ICEGRAPH_TRACEBACK=1 shows") from error
+
+
+def _end_misused(error: Any) -> NoReturn:
+    """End with one sentence for arguments that no command takes."""
+    problem = " ".join(error.format_message().split()).rstrip(".")
+    command = error.ctx.command_path if error.ctx else "icegraph"
+    print(f"icegraph: {problem[:1].lower()}{problem[1:]}; see `{command} --help`.", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def _quieten_libraries() -> None:
@@ -77,7 +103,8 @@ def _quieten_libraries() -> None:
 @app.command()
 def run(
     passes: Annotated[
-        list[Path] | None, typer.Argument(help="Passes to track. Without any: simulate, train and evaluate.", metavar="[PASS…]")
+        list[Path] | None,
+        typer.Argument(help="Passes to track. Without any: simulate, train and evaluate.", metavar="[PASS…]", parser=on_disk),
     ] = None,
     out: Out = Path("out"),
     model: ModelOption = None,
@@ -85,6 +112,7 @@ def run(
     seed: Seed = 0,
     fields: Annotated[int, typer.Option(help="Fields to simulate and train on, for each sensor.", min=1)] = 8,
     steps: Annotated[int | None, typer.Option(help="Training steps of each segmenter; default: the pipeline's.", min=1)] = None,
+    max_speed: MaxSpeed = 1.0,
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
     from icegraph.laptop import simulated_fields, track_passes, train_on_simulation
@@ -96,9 +124,10 @@ def run(
             return dict(run_local(name, arguments, root, log, follower.task))
 
         if passes:
-            place = track_passes(_existing(passes), out, model, truth, pipeline)
+            place = track_passes(_existing(passes), out, model, truth, pipeline, max_speed)
         else:
-            place = train_on_simulation(out, seed, pipeline, follower, simulated_fields(fields), **({"steps": steps} if steps else {}))
+            settings = {"max_speed_m_s": max_speed} | ({"steps": steps} if steps else {})
+            place = train_on_simulation(out, seed, pipeline, follower, simulated_fields(fields), **settings)
     _print_headline(place / "metrics.json")
     _print_refusals(place)
     _print(f"\nReport: [bold]{escape(str(place / 'report.html'))}[/bold]  ({follower.elapsed})")
@@ -118,6 +147,7 @@ def simulate(
         "amsr2",
         "optical",
     ],
+    regime: Annotated[str | None, typer.Option(help="Kind of ice: pack, marginal, brash or mixed; default: the seed's choice.")] = None,
 ) -> None:
     """Simulate an ice field with known floes, seen by Sentinel-1, AMSR2 and MODIS."""
     from icegraph.laptop import own_folder
@@ -131,6 +161,7 @@ def simulate(
             passes=passes,
             interval_h=interval_h,
             views=view,
+            ice={"regime": regime} if regime else None,
             progress=follower,
         )
     _print(f"Passes: [bold]{escape(str(out / 'passes'))}[/bold]   truth: [bold]{escape(str(out / 'truth'))}[/bold]")
@@ -153,10 +184,10 @@ def segment(passes: Passes, out: Out, model: ModelOption = None) -> None:
 
 @app.command()
 def track(
-    folder: Annotated[Path, typer.Argument(help="What `icegraph segment` wrote.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="What `icegraph segment` wrote.", metavar="DIR", parser=on_disk)],
     out: Out,
     model: ModelOption = None,
-    max_speed: Annotated[float, typer.Option("--max-speed", help="Fastest drift looked for, m/s.", min=0.01)] = 1.0,
+    max_speed: MaxSpeed = 1.0,
 ) -> None:
     """Follow the floes of segmented passes: matches.parquet, tracks.parquet, drift.nc, forecast.parquet."""
     from icegraph.laptop import track_folder
@@ -168,10 +199,12 @@ def track(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="What `icegraph segment` or `icegraph run` wrote.", metavar="DIR")],
+    folder: Annotated[Path, typer.Argument(help="What `icegraph segment` or `icegraph run` wrote.", metavar="DIR", parser=on_disk)],
     truth: TruthOption,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the report; default: DIR/evaluation.", metavar="DIR")] = None,
-    tracks: Annotated[Path | None, typer.Option("--tracks", help="What `icegraph track` wrote.", metavar="DIR")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the report; default: DIR/evaluation.", metavar="DIR", parser=on_disk)
+    ] = None,
+    tracks: Annotated[Path | None, typer.Option("--tracks", help="What `icegraph track` wrote.", metavar="DIR", parser=on_disk)] = None,
 ) -> None:
     """Hold segmented and tracked passes against known floes."""
     from icegraph.laptop import evaluate_folder

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from icegraph.errors import InputError, PassError
+from icegraph.errors import InputError, ModelError, PassError
 from icegraph.ingest import ingest
 from icegraph.orphans import end_with_parent
 from icegraph.progress import Progress
 from icegraph.registry import SHIPPED, model_name, model_set
-from icegraph.scene import scene_folders
+from icegraph.scene import link_or_copy, scene_folders
 from icegraph.store import Refusal, atomic_dir, folder_beside
 from icegraph.truth import find_truth
 
@@ -72,7 +72,7 @@ def simulated_fields(number: int = 8) -> list[Field]:
     return fields
 
 
-def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progress, fields: Sequence[Field], **steps: int) -> Path:
+def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progress, fields: Sequence[Field], **settings: float) -> Path:
     """Simulate fields, train on some of them, evaluate on the others, and register what passes the gate.
 
     Args:
@@ -81,7 +81,7 @@ def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progre
         run: Runs a pipeline.
         progress: Is told where the simulation stands.
         fields: What to simulate.
-        steps: `pretrain_steps`, `steps`, `matcher_steps` other than the pipeline's.
+        settings: `pretrain_steps`, `steps`, `matcher_steps`, `max_speed_m_s` other than the pipeline's.
 
     Returns:
         Folder with report.html, metrics.json, gate.json, passes/, tracks/ and models/.
@@ -95,7 +95,7 @@ def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progre
         "holdout": [str((simulation / field.name / "truth").resolve()) for field in fields if field.holdout],
         "registry": str((out / "models").resolve()),
         "seed": seed,
-        **steps,
+        **settings,
     }
     return _run_and_keep("sea_ice_training", arguments, out / "training", run)
 
@@ -115,8 +115,16 @@ def track_passes(
 
     Returns:
         Folder with report.html, metrics.json, passes/ and tracks/.
+
+    Raises:
+        ModelError: There are no models; those that did not pass the gate are named.
     """
     models = model_set(model, (out / "models", SHIPPED))
+    failed = out / "training" / "models"
+    if not models.places and failed.is_dir():
+        raise ModelError(
+            failed, "these models did not pass the gate and there are no others", f"use them as they are with --model {failed}"
+        )
     own_folder(out / "tracking", LOG)
     if truth:
         find_truth(truth)  # a wrong path is told now, not after the work
@@ -208,7 +216,7 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
             with atomic_dir(out / entry.id) as fresh:
                 segment(scene, model_for(scene, models), fresh)
                 counts[entry.id] = len(read_floes(write_floes(fresh, scene)))
-                shutil.copytree(scene.folder, fresh / "scene")
+                shutil.copytree(scene.folder, fresh / "scene", copy_function=link_or_copy)
     if not counts:
         manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
     return [*(Refusal(str(early.path), early.reason) for early in manifest.refused), *refused], counts

@@ -272,13 +272,17 @@ def extend(scene: Scene, folder: Path) -> dict[str, str]:
     rasters = {}
     for name in scene.item.assets:
         source = scene.path(name)
-        target = folder / source.name
-        try:
-            target.hardlink_to(source)
-        except OSError:  # another file system
-            target.write_bytes(source.read_bytes())
+        link_or_copy(source, folder / source.name)
         rasters[name] = source.name
     return rasters
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file that is not written to any more a second name, or a copy where the file system allows no links."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def valid_windows(grid: Grid, size: int = 2 * BLOCK) -> Iterable[Window]:

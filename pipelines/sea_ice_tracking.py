@@ -66,6 +66,7 @@ def sea_ice_tracking(
             segmenters=models.output,
             matcher=matching.output,
             truth=truth,
+            only_known=False,
         )
     )
     return Outputs(scenes=scenes.output, floes=graph.outputs["floes"], tracks=tracks.outputs["tracks"], results=verdict.outputs["results"])

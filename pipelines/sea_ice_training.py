@@ -89,7 +89,9 @@ def sea_ice_training(
     )
     segments = medium(segment(scenes=scenes.output, models=segmenters.output))
     graph = medium(graph_build(scenes=scenes.output, segments=segments.outputs["segments"], max_speed_m_s=max_speed_m_s))
-    matcher = training(gnn_train(graph=graph.outputs["graph"], floes=graph.outputs["floes"], truth=truth, steps=matcher_steps, seed=seed))
+    matcher = training(
+        gnn_train(graph=graph.outputs["graph"], floes=graph.outputs["floes"], truth=truth, holdout=holdout, steps=matcher_steps, seed=seed)
+    )
     tracks = medium(track(graph=graph.outputs["graph"], model=matcher.outputs["model"]))
     verdict = medium(
         evaluate(
@@ -100,6 +102,7 @@ def sea_ice_training(
             segmenters=segmenters.output,
             matcher=matcher.outputs["model"],
             truth=holdout,
+            only_known=True,
         )
     )
     with dsl.If(verdict.outputs["Output"] == "pass", "gate"):

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typer.testing import CliRunner
 
 from icegraph.cli import _arguments, app
 from icegraph.errors import InputError
+from icegraph.simulate.field import REGIMES
 
 ICEGRAPH = str(Path(sys.executable).with_name("icegraph"))
 
@@ -32,6 +34,67 @@ def test_a_missing_pass_is_one_sentence_and_a_status(command: list[str], tmp_pat
     assert ended.returncode == 1
     assert ended.stderr == f"icegraph: {tmp_path}/nowhere.SAFE: there is no such file or folder; check the path.\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_the_default_folder_needs_not_be_named() -> None:
+    ended = icegraph("run", "nowhere.SAFE")
+    assert (ended.returncode, ended.stderr) == (1, "icegraph: nowhere.SAFE: there is no such file or folder; check the path.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "command"),
+    [
+        (["segment"], "missing argument 'PASS…'", "icegraph segment"),
+        (["segment", "x"], "missing option '--out'", "icegraph segment"),
+        (["run", "--fields", "0"], "invalid value for '--fields': ", "icegraph run"),
+        (["run", "--colour"], "no such option: --colour", "icegraph run"),
+        (["trakc"], "no such command 'trakc'", "icegraph"),
+    ],
+)
+def test_a_misused_command_is_one_sentence_and_status_2(words: list[str], problem: str, command: str) -> None:
+    ended = icegraph(*words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"icegraph: {problem}")
+    assert ended.stderr.endswith(f"; see `{command} --help`.\n")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    ended = icegraph()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Usage: icegraph" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["segment", "s3://ice/a.SAFE", "--out", "o"],
+        ["segment", ".", "--out", "s3://ice/a.SAFE"],
+        ["run", ".", "--model", "s3://ice/a.SAFE"],
+        ["run", "s3://ice/a.SAFE"],
+        ["track", "s3://ice/a.SAFE", "--out", "o"],
+        ["evaluate", ".", "--truth", "s3://ice/a.SAFE"],
+        ["evaluate", ".", "--truth", ".", "--tracks", "s3://ice/a.SAFE"],
+    ],
+)
+def test_an_address_is_not_taken_for_a_folder(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = icegraph(*words)
+    said = "icegraph: s3://ice/a.SAFE: is not on a disk that can be read here; mount the bucket and name the folder.\n"
+    assert (ended.returncode, ended.stderr) == (1, said)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("regime", ["brash", "pack"])
+def test_the_kind_of_ice_can_be_chosen(regime: str, tmp_path: Path) -> None:
+    words = ("--size-km", 12, "--passes", 1, "--view", "optical", "--regime", regime)
+    assert icegraph("simulate", "--out", tmp_path / "s", *words).returncode == 0
+    assert json.loads((tmp_path / "s" / "simulation.json").read_text())["regime_drawn"] == regime
+
+
+def test_the_kinds_of_ice_are_told() -> None:
+    said = CliRunner().invoke(app, ["simulate", "--help"]).output
+    assert all(regime in said for regime in REGIMES)
 
 
 def test_tracking_an_empty_folder_is_one_sentence(tmp_path: Path) -> None:

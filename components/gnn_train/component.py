@@ -10,6 +10,7 @@ def gnn_train(
     graph: dsl.Input[dsl.Dataset],
     floes: dsl.Input[dsl.Dataset],
     truth: list[str],
+    holdout: list[str],
     steps: int,
     seed: int,
     model: dsl.Output[dsl.Model],
@@ -20,6 +21,7 @@ def gnn_train(
         graph: What graph-build wrote.
         floes: The segmented passes.
         truth: Places of the label rasters to train on.
+        holdout: Places of the label rasters that are for evaluation: their passes are not learned from.
         steps: Steps of training.
         seed: Same seed, same graph, same model.
         model: Model folder.
@@ -27,10 +29,14 @@ def gnn_train(
     from pathlib import Path
 
     from icegraph.errors import told
+    from icegraph.places import on_disk
     from icegraph.progress import print_progress
     from icegraph.track.fit import fit_matcher
     from icegraph.truth import find_truth, identities
 
     with told():
-        known = identities(Path(floes.path), find_truth(Path(place) for place in truth))
-        fit_matcher(Path(graph.path), known, Path(model.path), steps=steps, seed=seed, progress=print_progress)
+        held = find_truth(map(on_disk, holdout))
+        known = {pass_id: path for pass_id, path in find_truth(map(on_disk, truth)).items() if pass_id not in held}
+        fit_matcher(
+            Path(graph.path), identities(Path(floes.path), known), Path(model.path), steps=steps, seed=seed, progress=print_progress
+        )

@@ -28,11 +28,11 @@ def graph_build(
     from icegraph.errors import told
     from icegraph.graph import build_graph, write_floes
     from icegraph.progress import print_progress
-    from icegraph.scene import Scene, scene_folders
+    from icegraph.scene import Scene, link_or_copy, scene_folders
 
     with told():
         folders = scene_folders([Path(scene.path) for scene in scenes])
-        shutil.copytree(segments.path, floes.path, dirs_exist_ok=True)
+        shutil.copytree(segments.path, floes.path, copy_function=link_or_copy, dirs_exist_ok=True)
         tables = []
         for number, (pass_id, folder) in enumerate(folders.items()):
             print_progress(f"describing the floes of {pass_id}", number / len(folders))

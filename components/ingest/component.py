@@ -25,12 +25,13 @@ def ingest(passes: list[str], manifest: dsl.Output[dsl.Dataset]) -> NamedTuple(
 
     from icegraph.errors import told
     from icegraph.ingest import ingest
+    from icegraph.places import on_disk
 
     class Outputs(NamedTuple):
         pass_ids: list
         sensors: list
 
     with told():
-        scenes = ingest([Path(place) for place in passes], Path(manifest.path)).require_scenes()
+        scenes = ingest([on_disk(place) for place in passes], Path(manifest.path)).require_scenes()
     sensors = {"optical" if entry.kind == "optical" else "sar" for entry in scenes}
     return Outputs([entry.id for entry in scenes], sorted(sensors))

@@ -17,13 +17,20 @@ def segment(scenes: dsl.Input[list[dsl.Dataset]], models: dsl.Input[list[dsl.Mod
     from pathlib import Path
 
     from icegraph.errors import told
+    from icegraph.ingest import Manifest
     from icegraph.progress import print_progress
     from icegraph.scene import scene_folders
     from icegraph.segment import segment_all
+    from icegraph.store import code_version, read_refusal
 
     with told():
+        places = [Path(scene.path) for scene in scenes]
+        folders = scene_folders(places)
+        if not folders:
+            refused = [refusal for refusal in map(read_refusal, places) if refusal is not None]
+            Manifest(passes=[], created_by=code_version()).refusing(refused).require_scenes()
         segment_all(
-            scene_folders([Path(scene.path) for scene in scenes]),
+            folders,
             [Path(model.path) for model in models],
             Path(segments.path),
             progress=print_progress,

@@ -31,21 +31,22 @@ def segment_train(
     from pathlib import Path
 
     from icegraph.errors import told
+    from icegraph.places import on_disk
     from icegraph.progress import print_progress
     from icegraph.scene import scene_folders
     from icegraph.segment import fit_segmenter
     from icegraph.truth import find_truth
 
     with told():
-        mine = scene_folders([Path(scene.path) for scene in scenes], sensor=sensor)
-        known = find_truth(Path(place) for place in truth)
-        held = find_truth(Path(place) for place in holdout) if holdout else {}
+        known, held = find_truth(map(on_disk, truth)), find_truth(map(on_disk, holdout))
+        folders = scene_folders([Path(scene.path) for scene in scenes], sensor=sensor)
+        mine = {pass_id: folder for pass_id, folder in folders.items() if pass_id not in held}
         fit_segmenter(
             [folder for pass_id, folder in mine.items() if pass_id in known],
             known,
             Path(model.path),
             sensor=sensor,
-            unlabelled=[folder for pass_id, folder in mine.items() if pass_id not in held],
+            unlabelled=list(mine.values()),
             pretrain_steps=pretrain_steps,
             steps=steps,
             seed=seed,

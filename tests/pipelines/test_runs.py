@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import pandas
 import pytest
 import rasterio
 import xarray
+from kfp import dsl
 from typer.testing import CliRunner
 
+from components.evaluate.component import evaluate
+from components.gnn_train.component import gnn_train
+from components.graph_build.component import graph_build
+from components.segment_train.component import segment_train
 from icegraph.cli import app
+from icegraph.errors import ModelError
 from icegraph.laptop import Field, track_passes, train_on_simulation
 from icegraph.progress import silent
 from pipelines.local import RunError, run_local
@@ -102,9 +109,10 @@ def test_the_commands_keep_their_contract(trained: Path, tmp_path: Path) -> None
 def test_a_real_pair_is_tracked(trained: Path, shared_data: Path, tmp_path: Path) -> None:
     case = shared_data / "modis_floes" / "sea_of_okhostk-50km-20180412"
     models = str(trained / "training" / "models")
-    place = track_passes([case / "aqua.json", case / "terra.json"], tmp_path, models, [case], run)
+    place = track_passes([case / "aqua.json", case / "terra.json"], tmp_path, models, [case / "terra.labels.tif"], run)
     metrics = json.loads((place / "metrics.json").read_text())
     assert list(metrics["passes"]) == [f"{case.name}-terra", f"{case.name}-aqua"]
+    assert [pass_id for pass_id, figures in metrics["passes"].items() if "segmentation" in figures] == [f"{case.name}-terra"]
     assert metrics["sensors"]["optical"]["segmentation"]["f1"] > 0.2
     with (
         rasterio.open(place / "passes" / f"{case.name}-aqua" / "labels.tif") as labels,
@@ -118,6 +126,83 @@ def test_a_task_that_fails_gives_its_sentence_and_leaves_nothing(trained: Path, 
     with pytest.raises(RunError, match=r"^ingest: .*empty.*the whole log is in .*tracking\.log\.$"):
         track_passes([tmp_path / "empty"], tmp_path / "out", str(trained / "training" / "models"), [], run)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["tracking.log"]
+
+
+def test_a_zipped_product_gives_what_its_folder_gives(trained: Path, tmp_path: Path) -> None:
+    source, out = trained / "simulation" / FIELDS[1].name / "passes", tmp_path / "out"
+    first, *others = sorted(source.glob("S1*.SAFE"))
+    zipped = shutil.make_archive(str(tmp_path / first.stem), "zip", first.parent, first.name)
+    icegraph("run", zipped, *others, *source.glob("GW1*"), "--out", out, "--model", trained / "training" / "models", "--max-speed", 0.5)
+    for safe in (first, *others):
+        told, known = (place / "passes" / safe.stem / "labels.tif" for place in (out / "tracking", trained / "training"))
+        assert told.read_bytes() == known.read_bytes()
+    assert '"max_speed_m_s": 0.5' in (out / "tracking" / "run.log").read_text()
+
+
+def test_passes_of_two_projections_are_refused_in_one_sentence(trained: Path, tmp_path: Path) -> None:
+    image = next((trained / "simulation" / FIELDS[3].name / "passes").glob("*.tif"))
+    north, south = tmp_path / "terra-20200601.tif", tmp_path / "aqua-20200601.tif"
+    for path, crs in ((north, "EPSG:3413"), (south, "EPSG:3976")):
+        shutil.copyfile(image, path)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.crs = crs
+    with pytest.raises(RunError, match=r"^graph-build: .*lies in EPSG:.*build one graph for each projection; the whole log is in"):
+        track_passes([north, south], tmp_path / "out", str(trained / "training" / "models"), [], run)
+
+
+def test_models_that_failed_the_gate_are_named_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = tmp_path / "training" / "models"
+    failed.mkdir(parents=True)
+    monkeypatch.setattr("icegraph.laptop.SHIPPED", tmp_path / "shipped")
+    with pytest.raises(ModelError, match=rf"^{failed}: these models did not pass the gate.*--model {failed}\.$"):
+        track_passes([tmp_path], tmp_path, None, [], run)
+
+
+def test_labels_of_no_pass_are_told_and_held_out_passes_teach_nothing(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passes, models = trained / "training" / "passes", trained / "training" / "models"
+    scenes = [artifact(scene) for scene in sorted(passes.glob("*/scene"))]
+    everything = [str(truth(trained, field)) for field in FIELDS]
+    graph_build.python_func(scenes, artifact(passes), 1.0, artifact(tmp_path / "floes"), artifact(tmp_path / "graph"))
+    for folder in passes.iterdir():
+        assert (tmp_path / "floes" / folder.name / "labels.tif").samefile(folder / "labels.tif")
+
+    stranger = tmp_path / "stranger.labels.tif"
+    shutil.copyfile(next(truth(trained, FIELDS[0]).glob("*.labels.tif")), stranger)
+    for task in (
+        lambda: segment_train.python_func(scenes, "sar", everything, everything, 0, 1, 0, artifact(tmp_path / "s")),
+        lambda: gnn_train.python_func(
+            artifact(tmp_path / "graph"), artifact(tmp_path / "floes"), everything, everything, 1, 0, artifact(tmp_path / "m")
+        ),
+        lambda: evaluate.python_func(
+            manifest=artifact(trained / "training"),
+            scenes=scenes,
+            floes=artifact(passes),
+            tracks=artifact(trained / "training" / "tracks"),
+            segmenters=[artifact(models / "segmenter-sar")],
+            matcher=artifact(models / "matcher"),
+            truth=[str(stranger)],
+            only_known=False,
+            report=artifact(tmp_path / "report"),
+            results=artifact(tmp_path / "results"),
+            metrics=dsl.Metrics(name="metrics", uri=""),
+            classes=dsl.ClassificationMetrics(name="classes", uri=""),
+        ),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            task()
+        assert ended.value.code == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("icegraph: ")]
+    assert [line.split("; ")[-1] for line in said] == [
+        "give the truth of at least one of the scenes.",
+        "give passes that show more floes.",
+        "name each <pass id>.labels.tif.",
+    ]
+
+
+def artifact(path: Path) -> dsl.Dataset:
+    return dsl.Dataset(name=path.name, uri=str(path))
 
 
 def truth(out: Path, field: Field) -> Path:
