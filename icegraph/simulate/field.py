@@ -9,10 +9,12 @@ and enter the view.
 Places are metres east (grid x) and north (grid y) of the field's centre, in EPSG:3413; angles are anticlockwise, in radians.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from statistics import NormalDist
 
 import numpy as np
@@ -32,6 +34,7 @@ REGIMES = ("pack", "marginal", "brash", "mixed")
 SMALLEST_PX = 40  # floes below are brash: nobody can draw their outline
 _DAY_S = 86400.0
 _STRAYS = 0.06  # share of fragments
+_TRIALS = 4  # places that floes may be put at, for each that the smallest floe would take
 _RUBBLE_FILL = 0.9  # least share of slush and rubble in the gaps where there is rubble
 
 
@@ -414,7 +417,8 @@ class Field:
 
     def _place_floes(self, rng: np.random.Generator) -> None:
         middle, half = self._extent()
-        trial = middle + rng.uniform(-half, half, (20000, 2))
+        number = max(20000, int(_TRIALS * (2 * half / self.smallest_m) ** 2))
+        trial = middle + rng.uniform(-half, half, (number, 2))
         wanted = self.regime.floes(trial)
         if self.coast is not None:
             wanted[self.coast.inland_m(trial) > -self.smallest_m - self.coast.fast_m] = 0
@@ -572,21 +576,37 @@ def _power_law(tail: Float, small: float, large: float, power: float) -> Float:
 
 
 def _arranged(sizes: Float, trial: Float, chance: Float, rng: np.random.Generator) -> Float:
-    """A first place [N, 2] for each size (largest first): of a few tries the first free one, else the freest."""
+    """A first place [N, 2] for each size (largest first): of a few tries the first free one, else the freest.
+
+    Each floe is entered in all cells of a grid where it could be in a later one's way, so that a try looks into one cell only.
+    """
     place = np.empty((len(sizes), 2))
     tries = 16
     draws = rng.choice(len(trial), (len(sizes), tries), p=chance)
     jitter = rng.normal(0, 0.3, (len(sizes), tries, 2)) * sizes[-1]
+    cell_m = 2 * sizes[-1]
+    entered: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for k, size in enumerate(sizes):
         options = trial[draws[k]] + jitter[k]
-        if k:
-            apart = np.hypot(options[:, :1] - place[None, :k, 0], options[:, 1:] - place[None, :k, 1])
-            room = apart - 0.48 * (size + sizes[None, :k])
-            free = room.min(axis=1)
-            place[k] = options[np.argmax(free > 0) if (free > 0).any() else free.argmax()]
-        else:
-            place[k] = options[0]
+        near = [entered.get((x, y), ()) for x, y in np.floor(options / cell_m).astype(int).tolist()]
+        number = [len(those) for those in near]
+        others, mine = np.fromiter(chain.from_iterable(near), int, sum(number)), np.repeat(np.arange(tries), number)
+        free = np.full(tries, np.inf)
+        apart = np.hypot(*(options[mine] - place[others]).T)
+        np.minimum.at(free, mine, apart - 0.48 * (size + sizes[others]))
+        place[k] = options[np.argmax(free > 0) if (free > 0).any() else free.argmax()]
+        for cell in _cells_within(place[k], 0.96 * size, cell_m):
+            entered[cell].append(k)
     return place
+
+
+def _cells_within(middle: Float, reach: float, cell_m: float) -> list[tuple[int, int]]:
+    """Cells of a square grid that a disc touches."""
+    low, high = np.floor((middle - reach) / cell_m).astype(int), np.floor((middle + reach) / cell_m).astype(int)
+    x, y = (np.arange(low[axis], high[axis] + 1) for axis in (0, 1))
+    away = [np.maximum(np.abs((along + 0.5) * cell_m - at) - cell_m / 2, 0) for along, at in ((x, middle[0]), (y, middle[1]))]
+    i, j = np.nonzero(away[0][:, None] ** 2 + away[1] ** 2 <= reach**2)
+    return list(zip(x[i].tolist(), y[j].tolist(), strict=True))
 
 
 def _types(place: Float, settings: Settings, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ Float = NDArray[np.float64]
 DIRECTIONS = 144  # a multiple of two: the opposite of a direction is one too
 _ANGLE = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
 NORMALS = np.column_stack([np.cos(_ANGLE), np.sin(_ANGLE)])
+_PAIRS = 2048  # whose separation is computed at a time: what they need stays in the processor's cache
 
 
 def random_polygon(diameter: float, roundness: int, rng: np.random.Generator) -> Float:
@@ -45,21 +46,26 @@ def rotated(points: Float, angle: float) -> Float:
 
 def cut_corners(polygon: Float) -> Float:
     """One round of Chaikin's corner cutting: [K, 2] → [2K, 2]; a convex polygon stays convex and inside itself."""
-    after = np.roll(polygon, -1, axis=0)
+    after = _after(polygon)
     return np.stack([0.75 * polygon + 0.25 * after, 0.25 * polygon + 0.75 * after], axis=1).reshape(-1, 2)
 
 
 def area(polygon: Float) -> float:
     """Signed area of a polygon [K, 2]; positive when its corners run anticlockwise."""
-    x, y = polygon.T
-    return float(0.5 * np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+    (x, y), (u, v) = polygon.T, _after(polygon).T
+    return float(0.5 * np.sum(x * v - u * y))
 
 
 def centroid(polygon: Float) -> Float:
     """Centroid [2] of a polygon [K, 2]."""
-    x, y = polygon.T
-    cross = x * np.roll(y, -1) - np.roll(x, -1) * y
-    return np.array([np.sum((x + np.roll(x, -1)) * cross), np.sum((y + np.roll(y, -1)) * cross)]) / (6 * area(polygon))
+    (x, y), (u, v) = polygon.T, _after(polygon).T
+    cross = x * v - u * y
+    return np.array([np.sum((x + u) * cross), np.sum((y + v) * cross)]) / (3 * np.sum(cross))
+
+
+def _after(polygon: Float) -> Float:
+    """The corner that follows each (np.roll would take most of the time that small polygons take)."""
+    return np.concatenate([polygon[1:], polygon[:1]])
 
 
 def clip(polygon: Float, normal: Float, offset: float) -> Float:
@@ -77,8 +83,9 @@ def clip(polygon: Float, normal: Float, offset: float) -> Float:
 def weathered(polygon: Float, inset: float, roughness: float, rng: np.random.Generator) -> Float:
     """The outline that is seen: inside the convex `polygon` by at least about `inset`, its edge worn in by about `roughness` more."""
     smooth = cut_corners(polygon)
-    length = np.linalg.norm(np.roll(smooth, -1, axis=0) - smooth, axis=1)
-    number = int(np.clip(length.sum() / max(2 * inset, 1e-9), 16, 160))
+    length = np.linalg.norm(_after(smooth) - smooth, axis=1)
+    around = length.sum() / max(2 * inset, 1e-9)
+    number = int(np.clip(around, 16, max(160, around / 12)))
     along = np.concatenate([[0], np.cumsum(length)])
     closed = np.vstack([smooth, smooth[:1]])
     place = np.linspace(0, along[-1], number, endpoint=False)
@@ -124,11 +131,16 @@ def neighbours(position: Float, radius: Float, slack: float) -> NDArray[np.int64
 
 def separation(position: Float, reach: Float, pairs: NDArray[np.int64]) -> tuple[Float, NDArray[np.int64]]:
     """Distance of each pair [P] (negative: depth of the overlap) and the direction, an index into `NORMALS`, it is measured along."""
-    first, second = pairs.T
-    both = reach[first] + np.roll(reach[second], DIRECTIONS // 2, axis=1)
-    gap = (position[second] - position[first]) @ NORMALS.T - both
-    best = gap.argmax(axis=1)
-    return gap[np.arange(len(gap)), best], best
+    opposite = np.roll(reach, DIRECTIONS // 2, axis=1)
+    distance, best = np.empty(len(pairs)), np.empty(len(pairs), np.int64)
+    for start in range(0, len(pairs), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        first, second = pairs[part].T
+        apart = position[second] - position[first]
+        gap = apart[:, :1] * NORMALS[:, 0] + apart[:, 1:] * NORMALS[:, 1] - (reach[first] + opposite[second])
+        best[part] = gap.argmax(axis=1)
+        distance[part] = gap[np.arange(len(gap)), best[part]]
+    return distance, best
 
 
 def push_apart(
@@ -147,15 +159,16 @@ def push_apart(
     Returns:
         The new origins [N, 2].
     """
-    position = position.copy()
     radius = reach.max(axis=1)
-    pairs = np.empty((0, 2), np.int64)
     for turn in range(rounds):
         if turn % 8 == 0:
             pairs = neighbours(position, radius, 0.5 * float(np.median(radius)))
             first, second = pairs.T
             share = weight[second] / (weight[first] + weight[second])
-        gap, direction = separation(position, reach, pairs)
+            gap, direction = np.empty(len(pairs)), np.empty(len(pairs), np.int64)
+            moved = np.ones(len(position), bool)
+        stale = moved[first] | moved[second]
+        gap[stale], direction[stale] = separation(position, reach, pairs[stale])
         deep = gap < 0
         if wall is None and not (gap < -tolerance).any():
             break
@@ -164,9 +177,11 @@ def push_apart(
         for axis in (0, 1):
             move[:, axis] -= np.bincount(first[deep], push[:, axis] * share[deep], len(position))
             move[:, axis] += np.bincount(second[deep], push[:, axis] * (1 - share[deep]), len(position))
-        position += 0.7 * move
+        before = position
+        position = position + 0.7 * move
         if wall is not None:
-            position += wall(position, reach)
+            position = position + wall(position, reach)
+        moved = (position != before).any(axis=1)
     return position
 
 

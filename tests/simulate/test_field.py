@@ -6,7 +6,7 @@ import shapely
 from scipy.optimize import minimize_scalar
 
 from icegraph.errors import InputError
-from icegraph.simulate.field import DEFORMED, LEVEL, YOUNG, Field, Settings
+from icegraph.simulate.field import DEFORMED, LEVEL, YOUNG, Field, Settings, _arranged
 
 DAY_S = 86400.0
 
@@ -158,3 +158,18 @@ def test_floes_keep_the_distance_asked_for() -> None:
     apart = np.array([shapes[a].distance(shapes[b]) for a, b in zip(first, second, strict=True)]) / 250
     assert np.median(apart) > 1.5
     assert np.mean(apart < 1) < 0.05
+
+
+def test_first_places_are_those_of_a_plain_search() -> None:
+    sizes = np.sort(np.random.default_rng(0).pareto(1.5, 300) + 1)[::-1]
+    trial = np.random.default_rng(1).uniform(-25, 25, (400, 2))
+    chance = np.full(len(trial), 1 / len(trial))
+    rng = np.random.default_rng(2)
+    draws, jitter = rng.choice(len(trial), (len(sizes), 16), p=chance), rng.normal(0, 0.3, (len(sizes), 16, 2)) * sizes[-1]
+    plain = np.empty((len(sizes), 2))
+    for k, size in enumerate(sizes):
+        options = trial[draws[k]] + jitter[k]
+        apart = np.linalg.norm(options[:, None] - plain[None, :k], axis=2)
+        free = np.min(apart - 0.48 * (size + sizes[:k]), axis=1, initial=np.inf)
+        plain[k] = options[np.argmax(free > 0) if (free > 0).any() else free.argmax()]
+    assert np.array_equal(_arranged(sizes, trial, chance, np.random.default_rng(2)), plain)
