@@ -124,22 +124,26 @@ def parse_time(text: str) -> datetime:
 
 
 def _asset(item: Path, key: str, entry: Any, notes: list[str]) -> Asset | None:
-    href = str(entry.get("href", "")) if isinstance(entry, dict) else ""
-    place = resolve(item, key, href)
-    roles = {str(role) for role in _listed(entry, "roles")}
-    media = str(entry.get("type") or "")
-    if "tif" not in media and place.suffix.lower() not in (".tif", ".tiff"):
+    """The asset, or None where it is of no use: a thumbnail, metadata, a raster whose bands nothing names."""
+    entry = entry if isinstance(entry, dict) else {}
+    land = bool({str(role) for role in _listed(entry, "roles")} & _MASK_ROLES) or key.lower().replace("_", "") in ("landmask", "watermask")
+    listed = _listed(entry, "eo:bands") or _listed(entry, "bands")
+    named = tuple(str(band.get("name") or band.get("eo:common_name")) for band in listed if isinstance(band, dict))
+    bands = () if land else named or BANDS_OF_KEY.get(key.lower(), ())
+    if not bands and not land:
+        notes.append(f"asset {key} names no bands and is not used")
+        return None
+    href, media = str(entry.get("href", "")), str(entry.get("type") or "")
+    suffix = Path(href).suffix.lower()
+    if (media or suffix) and "tif" not in media and suffix not in (".tif", ".tiff"):
         notes.append(f"asset {key} is not a GeoTIFF and is not used")
         return None
+    place = resolve(item, key, href)
     if not place.is_file():
         raise PassError(item, f"its asset {key!r} names {href}, which is not there", "put the file beside the item")
-    land = bool(roles & _MASK_ROLES) or key.lower().replace("_", "") in ("landmask", "watermask")
-    listed = _listed(entry, "eo:bands") or _listed(entry, "bands")
-    bands = tuple(str(band.get("name") or band.get("eo:common_name")) for band in listed if isinstance(band, dict))
-    if not bands and not land and key.lower() in BANDS_OF_KEY:
-        bands = BANDS_OF_KEY[key.lower()]
+    if bands and not named:
         notes.append(f"asset {key} names no bands: {', '.join(bands)} guessed from its key")
-    return Asset(key, place, () if land else bands, land)
+    return Asset(key, place, bands, land)
 
 
 def resolve(item: Path, key: str, href: str) -> Path:

@@ -142,6 +142,23 @@ def test_assets_that_lie_elsewhere_are_refused(write_item: Write, tmp_path: Path
     assert href in reason and problem in reason
 
 
+def test_assets_that_are_no_bands_are_passed_over_wherever_they_lie(write_rgb: Write, write_item: Write, tmp_path: Path) -> None:
+    write_rgb("scene.tif")
+    write_rgb("thumbnail.tif", crs=None, transform=None)
+    named = {"href": "./scene.tif", "eo:bands": [{"name": name} for name in ("red", "green", "blue")]}
+    assets = {
+        "truecolor": named,
+        "thumbnail": {"href": "https://example.org/t.png", "type": "image/png", "roles": ["thumbnail"]},
+        "overview": {"href": "https://example.org/overview.tif", "type": "image/tiff"},
+        "quality": {"href": "./thumbnail.tif", "type": "image/tiff"},
+        "preview": named | {"href": "https://example.org/preview.png"},
+    }
+    (entry,) = ingest([write_item("named", "", assets=assets)], tmp_path / "out").passes
+    assert [file.path.name for file in entry.files] == ["named.json", "scene.tif"]
+    assert "asset quality names no bands and is not used" in entry.notes
+    assert "asset preview is not a GeoTIFF and is not used" in entry.notes
+
+
 def test_items_with_hostile_ids_or_no_time_are_refused(write_rgb: Write, write_item: Write, tmp_path: Path) -> None:
     write_rgb("scene.tif")
     item = write_item("named", "./scene.tif", id="../../etc")
