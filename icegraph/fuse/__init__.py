@@ -90,14 +90,15 @@ def _nearest(scene: Scene, coarse: CoarseGrid, amsr2: Sequence[SwathEntry], limi
             notes.append(f"{path.name}: {abs(_hours(entry, scene)):.1f} h away, the limit is {limit_h:g} h")
             continue
         try:
-            cells, time = _cells(path, coarse)
+            cells, time, covered, land_told = _cells(path, coarse)
         except PassError as error:
             notes.append(f"{path.name}: {error.problem}; {error.mend}")
             continue
-        covered = float(np.isfinite(cells["sic_percent"]).mean())
         if covered < _COVERED:
             notes.append(f"{path.name}: covers {100 * covered:.0f} % of the scene, {100 * _COVERED:.0f} % wanted")
             continue
+        if not land_told:
+            notes.append(f"{path.name}: does not tell land from sea: concentration over land means nothing")
         return cells, _found(scene, path, time, notes)
     if not entries:
         reason = "no AMSR2 swath was given"
@@ -108,8 +109,8 @@ def _nearest(scene: Scene, coarse: CoarseGrid, amsr2: Sequence[SwathEntry], limi
     return {}, {"icegraph:amsr2": f"none: {'; '.join([reason, *notes])}"} | ({"icegraph:amsr2_notes": notes} if notes else {})
 
 
-def _cells(path: Path, coarse: CoarseGrid) -> tuple[dict[str, Float], datetime]:
-    """Bands on the coarse grid and the time at which the swath saw the scene.
+def _cells(path: Path, coarse: CoarseGrid) -> tuple[dict[str, Float], datetime, float, bool]:
+    """Bands on the coarse grid, NaN on land; the time at which the swath saw the scene; the share of it seen; whether land is known.
 
     Points lie 10 km × 7 km apart, at 89 GHz 5 km × 4 km: the radii reach one and a half times as far, the weights half.
     """
@@ -118,8 +119,12 @@ def _cells(path: Path, coarse: CoarseGrid) -> tuple[dict[str, Float], datetime]:
     high = coarse.resample(swath.high, radius_m=8_000, sigma_m=3_000)
     concentration = asi_percent(low["tb_18v_k"], low["tb_23v_k"], low["tb_36v_k"], high["tb_89h_k"], high["tb_89v_k"])
     all_bands = low | high | {"sic_percent": concentration}
-    seconds = coarse.mean_time_s(swath.high)
-    return {band: all_bands[band] for band in BANDS}, from_tai93(seconds if np.isfinite(seconds) else 0.0)
+    seen = np.isfinite(concentration)
+    if swath.land is not None:
+        seen |= np.isfinite(coarse.resample(swath.land, radius_m=8_000, sigma_m=3_000)["tb_89h_k"])
+    times = [coarse.mean_time_s(points) for points in (swath.high, swath.land) if points is not None]
+    time = from_tai93(next((seconds for seconds in times if np.isfinite(seconds)), 0.0))
+    return {band: all_bands[band] for band in BANDS}, time, float(seen.mean()), swath.land is not None
 
 
 def _found(scene: Scene, path: Path, time: datetime, notes: list[str]) -> dict[str, Any]:

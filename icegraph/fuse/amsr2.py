@@ -4,7 +4,7 @@ Dataset names, the 0.01 K scale, the widths (243 points an arc, 486 at 89 GHz) a
 format (JAXA). The low-frequency points lie on every second 89 GHz A point, counted from the second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +34,9 @@ HIGH: Final = {
 _LATITUDE: Final = "Latitude of Observation Point for 89{horn}"
 _LONGITUDE: Final = "Longitude of Observation Point for 89{horn}"
 _TIME: Final = "Scan Time"
+_LAND_LOW: Final = "Land_Ocean Flag 6 to 36"  # %, [4, scans, 243], of the footprints res06, res10, res23 and res36
+_LAND_HIGH: Final = "Land_Ocean Flag 89"  # %, [2, scans, 486], of the horns A and B
+_LAND_MOST: Final = 5  # % of a footprint: land is as warm as ice and as little polarised
 _SCALE: Final = 0.01  # K, where the dataset does not say
 _BAD: Final = 65534  # and 65535: missing
 _KELVIN: Final = (50.0, 350.0)  # what the Earth can show
@@ -41,6 +44,7 @@ _LARGEST: Final = 20_000_000  # values; a dataset of a real granule has 2 millio
 _MEND: Final = "download it again as AMSR2 L1R HDF5 (…_L1SGRTBR_….h5), or leave it out"
 
 Float = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,14 @@ class Swath:
     """The channels of one granule that a scene is given.
 
     Args:
-        low: 18.7, 23.8 and 36.5 GHz.
-        high: 89 GHz, both horns.
+        low: 18.7, 23.8 and 36.5 GHz, over the sea.
+        high: 89 GHz, both horns, over the sea.
+        land: 89 GHz over land; None where the granule does not tell land from sea.
     """
 
     low: Points
     high: Points
+    land: Points | None
 
 
 def describe_swath(path: Path) -> tuple[datetime, tuple[float, float, float, float], str]:
@@ -100,7 +106,7 @@ def describe_swath(path: Path) -> tuple[datetime, tuple[float, float, float, flo
 
 
 def read_swath(path: Path) -> Swath:
-    """Read the channels of a granule, without its overlap scans and its missing points.
+    """Read the channels of a granule, without its overlap scans and its missing points, land apart.
 
     Raises:
         PassError: The file is damaged or lacks a dataset.
@@ -108,21 +114,17 @@ def read_swath(path: Path) -> Swath:
     with _opened(path) as file:
         kept = _kept_scans(file, path)
         seconds = _read(file, path, _TIME, kept)
-        horns = [_points(file, path, horn, kept, seconds) for horn in "AB" if _LATITUDE.format(horn=horn) in file or horn == "A"]
+        horns = [horn for horn in "AB" if _LATITUDE.format(horn=horn) in file or horn == "A"]
+        parts = [_points(file, path, horn, kept, seconds) for horn in horns]
         lon, lat = _places(file, path, "A", kept)
         kelvin = np.stack([_kelvin(file, path, name, kept) for name in LOW.values()], axis=-1)
         width = kelvin.shape[1]
         if lon.shape != (kelvin.shape[0], 2 * width):
             raise PassError(path, f"positions are {lon.shape} where brightness temperatures are {kelvin.shape[:2]}", _MEND)
-        low = _good(lon[:, 1::2], lat[:, 1::2], seconds, kelvin, list(LOW))
-        high = Points(
-            np.concatenate([part.lon for part in horns]),
-            np.concatenate([part.lat for part in horns]),
-            np.concatenate([part.time_s for part in horns]),
-            np.concatenate([part.kelvin for part in horns]),
-            list(HIGH),
-        )
-    return Swath(low, high)
+        land = _land(file, path, _LAND_LOW, [2, 3], kept, kelvin.shape[:2])
+        low = _good(lon[:, 1::2], lat[:, 1::2], seconds, kelvin, list(LOW), ~land)
+        told = _tells_land(file)
+    return Swath(low, _together([sea for sea, _ in parts]), _together([land for _, land in parts]) if told else None)
 
 
 @contextmanager
@@ -189,16 +191,37 @@ def _kelvin(file: h5py.File, path: Path, name: str, kept: slice) -> Float:
     return np.asarray(kelvin)
 
 
-def _points(file: h5py.File, path: Path, horn: str, kept: slice, seconds: Float) -> Points:
+def _tells_land(file: h5py.File) -> bool:
+    return _LAND_LOW in file and _LAND_HIGH in file
+
+
+def _land(file: h5py.File, path: Path, name: str, layers: list[int], kept: slice, shape: tuple[int, ...]) -> Bools:
+    """Where a footprint of one of the layers holds land, [scans, points]; nowhere where the granule does not tell."""
+    if not _tells_land(file):
+        return np.zeros(shape, bool)
+    dataset = _require(file, path, name)
+    if dataset.ndim != 3 or dataset.shape[0] <= max(layers) or dataset.shape[1] < kept.stop or dataset.shape[2] != shape[1]:
+        raise PassError(path, f"dataset “{name}” has the shape {dataset.shape}, which does not fit its positions", _MEND)
+    return np.asarray((dataset[layers, kept] > _LAND_MOST).any(axis=0))
+
+
+def _points(file: h5py.File, path: Path, horn: str, kept: slice, seconds: Float) -> tuple[Points, Points]:
+    """The 89 GHz points of a horn, over the sea and over land."""
     lon, lat = _places(file, path, horn, kept)
     kelvin = np.stack([_kelvin(file, path, name.format(horn=horn), kept) for name in HIGH.values()], axis=-1)
     if kelvin.shape[:2] != lon.shape:
         raise PassError(path, f"89 GHz positions are {lon.shape} where brightness temperatures are {kelvin.shape[:2]}", _MEND)
-    return _good(lon, lat, seconds, kelvin, list(HIGH))
+    land = _land(file, path, _LAND_HIGH, ["AB".index(horn)], kept, lon.shape)
+    return _good(lon, lat, seconds, kelvin, list(HIGH), ~land), _good(lon, lat, seconds, kelvin, list(HIGH), land)
 
 
-def _good(lon: Float, lat: Float, seconds: Float, kelvin: Float, bands: list[str]) -> Points:
-    """The points [N] where every channel and the place are known."""
+def _good(lon: Float, lat: Float, seconds: Float, kelvin: Float, bands: list[str], chosen: Bools) -> Points:
+    """The chosen points [N] where every channel and the place are known."""
     time_s = np.broadcast_to(seconds[:, None], lon.shape)
-    good = np.isfinite(lon) & np.isfinite(lat) & np.isfinite(kelvin).all(axis=-1) & (time_s > 0)
+    good = chosen & np.isfinite(lon) & np.isfinite(lat) & np.isfinite(kelvin).all(axis=-1) & (time_s > 0)
     return Points(lon[good], lat[good], time_s[good], kelvin[good], bands)
+
+
+def _together(parts: Sequence[Points]) -> Points:
+    lon, lat, time_s, kelvin = (np.concatenate([getattr(part, name) for part in parts]) for name in ("lon", "lat", "time_s", "kelvin"))
+    return Points(lon, lat, time_s, kelvin, parts[0].bands)

@@ -60,6 +60,30 @@ def test_missing_and_impossible_values_are_dropped(granule: Path) -> None:
     assert len(swath.high.lon) == 2 * (SCANS - 2 * OVERLAP) * 486 - 1
 
 
+def test_land_is_kept_apart_from_the_sea(granule: Path) -> None:
+    assert read_swath(granule).land is None
+    low, high = np.zeros((4, SCANS, 243), np.uint8), np.zeros((2, SCANS, 486), np.uint8)
+    low[0] = 100  # of footprints that no channel here has
+    low[2, 4, :10] = low[3, 4, 10:15] = 6
+    low[3, 5, :99] = 5
+    high[1, 6, :7] = 100
+    with h5py.File(granule, "a") as file:
+        file["Land_Ocean Flag 6 to 36"], file["Land_Ocean Flag 89"] = low, high
+    swath = read_swath(granule)
+    assert len(swath.low.lon) == (SCANS - 2 * OVERLAP) * 243 - 15
+    assert len(swath.high.lon) == 2 * (SCANS - 2 * OVERLAP) * 486 - 7
+    assert swath.land is not None
+    np.testing.assert_allclose(swath.land.lon, 10 + 0.01 * np.arange(7), atol=1e-5)
+
+
+def test_land_flags_of_another_size_are_refused(granule: Path) -> None:
+    with h5py.File(granule, "a") as file:
+        file["Land_Ocean Flag 6 to 36"] = np.zeros((4, SCANS, 243), np.uint8)
+        file["Land_Ocean Flag 89"] = np.zeros((2, SCANS, 243), np.uint8)
+    with pytest.raises(PassError, match="“Land_Ocean Flag 89” has the shape"):
+        read_swath(granule)
+
+
 @pytest.mark.parametrize("name", ["Scan Time", "Latitude of Observation Point for 89A", "Brightness Temperature (original,89GHz-A,V)"])
 def test_a_missing_dataset_is_named(granule: Path, name: str) -> None:
     with h5py.File(granule, "a") as file:

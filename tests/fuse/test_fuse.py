@@ -16,7 +16,7 @@ from icegraph.fuse.amsr2 import describe_swath
 from icegraph.grid import Grid, Window
 from icegraph.scene import Scene, write_band, write_item
 from icegraph.simulate.amsr2 import smooth_truth, write_amsr2
-from icegraph.simulate.field import FLOE, LEVEL, MULTIYEAR, NO_ICE, WATER, Snapshot
+from icegraph.simulate.field import FLOE, LAND, LEVEL, MULTIYEAR, NO_ICE, WATER, Snapshot
 from icegraph.store import sha256
 
 TIME = datetime(2020, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -200,6 +200,36 @@ def test_damaged_swaths_are_noted_and_the_next_is_taken(scene: Scene, tmp_path: 
     assert "no dataset “Brightness Temperature (res36,36.5GHz,V)”" in notes[1]
     alone = fuse(scene, damaged[:1], tmp_path / "alone").item.properties["icegraph:amsr2"]
     assert alone.startswith("none: no usable AMSR2 swath; cut.h5: not readable as HDF5")
+
+
+@pytest.fixture(scope="module")
+def coast(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """A swath over open water with land in the west."""
+    field = even(WATER, NO_ICE)
+    classes = field.classes.copy()
+    classes[:, : GRID.width // 2] = LAND
+    return swath(replace(field, classes=classes), tmp_path_factory.mktemp("coast"))
+
+
+def test_land_is_neither_ice_nor_a_gap_in_the_swath(scene: Scene, tmp_path: Path, coast: Entry) -> None:
+    fused = fuse(scene, [coast], tmp_path / "fused")
+    assert fused.item.properties["icegraph:amsr2_swath"] == coast.href.name
+    assert "icegraph:amsr2_notes" not in fused.item.properties
+    percent = fused.read(["sic_percent"])[0]
+    coast_col, away = GRID.width // 2, 100  # 20 km
+    assert np.isnan(percent[:, : coast_col - away]).all()
+    assert percent[:, coast_col + away :].max() < 2
+    assert np.nanmax(percent) < 30
+
+
+def test_a_granule_that_does_not_tell_land_is_used_and_that_is_told(scene: Scene, tmp_path: Path, coast: Entry) -> None:
+    silent = replace(coast, href=tmp_path / "silent.h5")
+    silent.href.write_bytes(coast.href.read_bytes())
+    with h5py.File(silent.href, "a") as file:
+        del file["Land_Ocean Flag 89"]
+    fused = fuse(scene, [silent], tmp_path / "fused")
+    (note,) = fused.item.properties["icegraph:amsr2_notes"]
+    assert note == "silent.h5: does not tell land from sea: concentration over land means nothing"
 
 
 def test_the_same_inputs_give_the_same_bytes(scene: Scene, tmp_path: Path, ice_after: Entry) -> None:
