@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MARK = "icegraph-"
+_FORMER = f"{_MARK}former"
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def atomic_dir(target: Path) -> Iterator[Path]:
         fresh.mkdir()
         yield fresh
         if target.exists():
-            target.replace(beside / "old")
+            target.replace(beside / _FORMER)
         fresh.replace(target)
 
 
@@ -42,29 +43,47 @@ def folder_beside(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{glob.escape(target.name)}.{_MARK}*"):
-        _remove_if_left(left)
+        _remove_if_left(left, target)
+    beside, lock = _locked_folder(target)
     try:
-        beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.{_MARK}"))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error  # the hidden name would tell nobody anything
-    lock = os.open(beside, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield beside
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _remove(beside, target)
         os.close(lock)
 
 
-def _remove_if_left(folder: Path) -> None:
+def _locked_folder(target: Path) -> tuple[Path, int]:
+    """A new hidden folder and the lock on it; another process may take one for left, and remove it, until it is locked: then try again."""
+    while True:
+        try:
+            beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.{_MARK}"))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(target)) from error  # the hidden name would tell nobody anything
+        with suppress(FileNotFoundError):
+            lock = os.open(beside, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if beside.exists():
+                return beside, lock
+            os.close(lock)
+
+
+def _remove(folder: Path, target: Path) -> None:
+    """Remove a hidden folder; a former target whose successor did not come to its place goes back there."""
+    if not target.exists():
+        with suppress(OSError):
+            (folder / _FORMER).replace(target)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_left(folder: Path, target: Path) -> None:
     try:
         lock = os.open(folder, os.O_RDONLY)
     except OSError:  # gone meanwhile, or another user's
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder, target)
     except OSError:
         return
     finally:
