@@ -10,6 +10,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj import Geod, Transformer
 from shapely import affinity
 from shapely.geometry import Point
 
@@ -64,6 +65,14 @@ def labelled_pass(case: Path, satellite: str, folder: Path) -> Path:
     time = datetime.fromisoformat(item["properties"]["datetime"])
     labels = np.where(labels == 65535, 0, labels)
     return write_floes(*write_scene(folder / item["id"], labels, {"red": red}, grid=grid, pass_id=item["id"], time=time))
+
+
+def scale(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Metres on EPSG:3413 for a metre over the ground at places [N, 2]: a step of 100 m along x, measured by a geodesic."""
+    to_lonlat = Transformer.from_crs("EPSG:3413", "EPSG:4326", always_xy=True)
+    x, y = np.asarray(xy, float).T
+    ends = [to_lonlat.transform(x + step, y) for step in (-50.0, 50.0)]
+    return np.asarray(100.0 / np.asarray(Geod(ellps="WGS84").inv(*ends[0], *ends[1])[2]))
 
 
 def field(number: int, rng: np.random.Generator, side_m: float = 60_000.0) -> gpd.GeoDataFrame:

@@ -13,6 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from icegraph.evaluate.tables import TrackTables
+from icegraph.track import forecast
+from icegraph.track.drift import LEAST_S
 
 Point = tuple[float, float]
 
@@ -80,6 +82,7 @@ def hindcast(
     times: Mapping[str, datetime],
     sensor_of: Mapping[str, str],
     place_sigma: NDArray[np.float64],
+    cut: NDArray[np.bool_],
 ) -> dict[str, ForecastErrors]:
     """Forecast each pass from the tracks before it, for floes seen at least twice by then.
 
@@ -90,12 +93,13 @@ def hindcast(
         times: Pass id → time.
         sensor_of: Pass id → sensor.
         place_sigma: Standard deviation of each coordinate of each of the tracks' sightings, metres.
+        cut: Whether each of these floes touches the edge of what is seen.
 
     Returns:
         Sensor of the forecast pass → errors.
     """
     rows: dict[str, list[list[float]]] = {}
-    sightings = tables.sightings.assign(place_sigma=place_sigma)
+    sightings = tables.sightings.assign(place_sigma=place_sigma, cut=cut)
     for pass_id, truth in known.items():
         before = sightings[sightings["time"] < pd.Timestamp(times[pass_id])]
         last = _last_two(before)
@@ -122,61 +126,38 @@ def forecast_tracks(sightings: pd.DataFrame, time: datetime) -> pd.DataFrame:
     """Run the tracker's Kalman filter along sightings, and on to a later time.
 
     Args:
-        sightings: `track_id, time, x, y, place_sigma, confidence`, in order of track and time; none of them later than what is to be known.
+        sightings: `track_id, time, x, y, place_sigma, confidence, cut`, in order of track and time; none of them later than what is to be
+            known.
         time: When the places are wanted.
 
     Returns:
         `track_id, x, y, sigma_major_m, sigma_minor_m, angle_deg` at that time; the angle is that of the major axis from x towards y.
     """
-    # icegraph.track brings torch, which a run without tracks does not need.
-    from icegraph.track import forecast
-
-    seconds = sightings["time"].map(pd.Timestamp.timestamp).to_numpy(float)
-    place = sightings[["x", "y"]].to_numpy(float)
-    sigma = sightings["place_sigma"].to_numpy(float)
-    tracks = sightings["track_id"].to_numpy()
-    starts = np.flatnonzero(np.r_[True, tracks[1:] != tracks[:-1]])
-    vectors = _vectors(seconds, place, sightings["confidence"].to_numpy(float), tracks)
+    tracks = sightings["track_id"].to_numpy(np.int64)
+    states = forecast.walk(
+        forecast.Sightings(
+            tracks,
+            sightings["time"].map(pd.Timestamp.timestamp).to_numpy(float),
+            sightings[["x", "y"]].to_numpy(float),
+            sightings["place_sigma"].to_numpy(float),
+            np.nan_to_num(sightings["confidence"].to_numpy(float)),
+            sightings["cut"].to_numpy(bool),
+        )
+    )
     rows = []
-    for first, end in zip(starts, [*starts[1:], len(tracks)], strict=True):
-        spans = (vectors.start_s <= seconds[first]) & (vectors.end_s > seconds[first])
-        use = spans if (vectors.weight[spans] > 0).any() else vectors.end_s == seconds[first]
-        prior = forecast.surroundings(place[first], vectors.place[use], vectors.velocity[use], vectors.weight[use])
-        state = forecast.start(seconds[first], place[first], sigma[first], *prior)
-        for row in range(first + 1, end):
-            state = forecast.update(forecast.predict(state, seconds[row]), place[row], sigma[row])
-        then = forecast.predict(state, time.timestamp())
-        rows.append((tracks[first], then.mean[0], then.mean[1], *forecast.ellipse(then.covariance[:2, :2])))
+    for last in np.flatnonzero(np.r_[tracks[1:] != tracks[:-1], True]):
+        then = forecast.predict(states[last], time.timestamp())
+        rows.append((tracks[last], then.mean[0], then.mean[1], *forecast.ellipse(then.covariance[:2, :2])))
     return pd.DataFrame(rows, columns=["track_id", "x", "y", "sigma_major_m", "sigma_minor_m", "angle_deg"])
 
 
-@dataclass(frozen=True)
-class _Vectors:
-    """Motion between neighbouring sightings of tracks: times (s), places (m) [N, 2], velocities (m/s) [N, 2], weights."""
-
-    start_s: NDArray[np.float64]
-    end_s: NDArray[np.float64]
-    place: NDArray[np.float64]
-    velocity: NDArray[np.float64]
-    weight: NDArray[np.float64]
-
-
-def _vectors(
-    seconds: NDArray[np.float64], place: NDArray[np.float64], confidence: NDArray[np.float64], tracks: NDArray[np.int64]
-) -> _Vectors:
-    here = np.flatnonzero((tracks[1:] == tracks[:-1]) & (np.diff(seconds) > 0))
-    lapse = seconds[here + 1] - seconds[here]
-    velocity = (place[here + 1] - place[here]) / lapse[:, None]
-    return _Vectors(seconds[here], seconds[here + 1], place[here], velocity, np.nan_to_num(confidence[here]))
-
-
 def _last_two(sightings: pd.DataFrame) -> pd.DataFrame:
-    """The latest sighting of each track that has two, with the mean velocity `vx`, `vy` (m/s) since the one before."""
+    """The latest sighting of each track that has two far enough apart, with the mean velocity `vx`, `vy` (m/s) since the one before."""
     latest = sightings.groupby("track_id").tail(2)
     groups = latest.groupby("track_id")
     lapse = groups["time"].diff().dt.total_seconds()
     latest = latest.assign(vx=groups["x"].diff() / lapse, vy=groups["y"].diff() / lapse)
-    return latest[lapse > 0][["track_id", "time", "pass_id", "floe_id", "x", "y", "vx", "vy"]]
+    return latest[lapse >= LEAST_S][["track_id", "time", "pass_id", "floe_id", "x", "y", "vx", "vy"]]
 
 
 def _rmse(error: NDArray[np.float64]) -> float:

@@ -194,7 +194,7 @@ def _link_figures(
     identities = {pass_id: one.identities for pass_id, one in judged.items()}
     links = [link for link in tables.matches if link.pass_from in judged and link.pass_to in judged]
     times = {pass_id: scenes[pass_id].time for pass_id in order}
-    found = {pass_id: _whole_floes(segments[pass_id], scenes[pass_id], tables) for pass_id in judged}
+    found = {pass_id: _whole_floes(segments[pass_id], scenes[pass_id], tables) for pass_id in order}
     known = {pass_id: one.known for pass_id, one in judged.items()}
     known_order = [pass_id for pass_id in order if pass_id in judged]
     matching, drift = {}, {}
@@ -208,7 +208,9 @@ def _link_figures(
         matching["mixed"] = sum(crossing, LinkCounts()).metrics()
         told = [link for link in links if sensor_of[link.pass_from] != sensor_of[link.pass_to]]
         drift["mixed"] = drift_errors(right_links(told, identities), found, known, identities, times)
-    forecast = hindcast(tables, known, identities, times, sensor_of, _place_sigma(tables, scenes, areas))
+    sighted = zip(tables.sightings["pass_id"], tables.sightings["floe_id"].astype(int), strict=True)
+    cut = np.array([floe not in found[pass_id] for pass_id, floe in sighted], bool)
+    forecast = hindcast(tables, known, identities, times, sensor_of, _place_sigma(tables, scenes, areas), cut)
     return {
         "matching": matching,
         "drift": {name: errors.metrics() for name, errors in drift.items()},

@@ -21,12 +21,15 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from shapely import box
 
 from icegraph.errors import InputError
 from icegraph.graph.candidates import CANDIDATES, candidate_edges
 from icegraph.graph.floes import ABOUT, FILE, read_floes
 from icegraph.graph.nodes import NAMES, NEIGHBOURS, Nodes, floe_nodes, neighbours
+from icegraph.graph.scale import grid_scale
 from icegraph.store import atomic_dir, lineage
 
 MAX_STEP = 3
@@ -71,7 +74,7 @@ class GraphPair:
     Args:
         first: Index of the earlier pass.
         second: Index of the later pass.
-        reach_m: How far a floe may have moved.
+        reach_m: How far a floe may have moved, metres in the grid.
         candidates: [2, E], index into the floes of either pass.
         drift: Coarse drift of each floe of the earlier pass [N, 2], metres.
     """
@@ -90,26 +93,29 @@ class Graph:
     passes: list[GraphPass]
     pairs: list[GraphPair]
 
+    @property
+    def seas(self) -> NDArray[np.int64]:
+        """For each pass, the number of its sea: the passes that pairs join with it, directly or through others."""
+        first, second = (np.array([getattr(pair, end) for pair in self.pairs], np.int64) for end in ("first", "second"))
+        joined = coo_array((np.ones(first.size), (first, second)), shape=(len(self.passes),) * 2)
+        return np.asarray(connected_components(joined, directed=False)[1], np.int64)
+
 
 def build_graph(
     tables: Sequence[Path | gpd.GeoDataFrame],
     out: Path,
     *,
     max_speed_m_s: float = 1.0,
-    max_candidates: int = CANDIDATES,
-    max_step: int = MAX_STEP,
 ) -> None:
     """Build the graph of several passes and write it to the folder `out`.
 
-    Pairs are passes whose footprints overlap: each pass with the next ones in time, up to `max_step` further, so that tracks bridge passes
+    Pairs are passes whose footprints overlap: each pass with the next ones in time, up to `MAX_STEP` further, so that tracks bridge passes
     that miss a floe. A floe may have moved `max_speed_m_s` × the time between, plus the uncertainty of its place.
 
     Args:
         tables: Floe tables, or `floes.parquet` files, or the segment folders they lie in; any order.
         out: Graph folder to write.
         max_speed_m_s: Fastest drift, metres a second.
-        max_candidates: Candidates of a floe.
-        max_step: How many passes on a partner may be.
 
     Raises:
         InputError: No tables, a broken one, two of one pass, or passes in different projections.
@@ -117,12 +123,12 @@ def build_graph(
     passes = _read_passes(tables)
     pairs = []
     for first, earlier in enumerate(passes):
-        partners = [k for k in range(first + 1, len(passes)) if _overlap(earlier, passes[k])][:max_step]
+        partners = [k for k in range(first + 1, len(passes)) if _overlap(earlier, passes[k])][:MAX_STEP]
         for second in partners:
             seconds = (passes[second].time - earlier.time).total_seconds()
-            reach = max_speed_m_s * seconds + _UNCERTAIN_M + 2 * max(earlier.pixel_m, passes[second].pixel_m)
-            pairs.append(GraphPair(first, second, reach, *candidate_edges(earlier.nodes, passes[second].nodes, reach, max_candidates)))
-    about = {"parameters": {"max_speed_m_s": max_speed_m_s, "max_candidates": max_candidates, "max_step": max_step}}
+            reach = max_speed_m_s * seconds * _scale(earlier) + _UNCERTAIN_M + 2 * max(earlier.pixel_m, passes[second].pixel_m)
+            pairs.append(GraphPair(first, second, reach, *candidate_edges(earlier.nodes, passes[second].nodes, reach)))
+    about = {"parameters": {"max_speed_m_s": max_speed_m_s, "max_candidates": CANDIDATES, "max_step": MAX_STEP}}
     parents = ((entry.id, parent) for entry in passes for parent in entry.table.attrs[ABOUT]["icegraph:parents"])
     about |= lineage([(f"{name} {parent['name']}", parent["sha256"]) for name, parent in parents])
     _write(Graph(passes, pairs), out, about)
@@ -140,14 +146,16 @@ def read_graph(folder: Path) -> Graph:
         table = gpd.read_parquet(folder / FILE)
         if tuple(about["features"]) != NAMES:
             raise InputError(folder, f"its nodes have the features {about['features']}, not {list(NAMES)}", "build the graph anew")
-        passes, start = [], 0
+        passes, start, edge = [], 0, 0
         for entry in about["passes"]:
             rows = slice(start, start + entry["floes"])
             nodes = Nodes(**{field.name: tensors[f"nodes.{field.name}"][rows] for field in fields(Nodes)})
             part = table.iloc[rows].reset_index(drop=True)
             values = (entry["id"], datetime.fromisoformat(entry["time"]), entry["crs"], entry["pixel_m"], tuple(entry["bounds"]))
-            passes.append(GraphPass(*values, part, nodes, neighbours(nodes.xy)))
-            start = rows.stop
+            number = min(NEIGHBOURS, max(len(nodes) - 1, 0))
+            spatial = tensors["spatial"][1, edge : edge + len(nodes) * number].reshape(len(nodes), number) - start
+            passes.append(GraphPass(*values, part, nodes, spatial))
+            start, edge = rows.stop, edge + spatial.size
         pairs = [
             GraphPair(entry["first"], entry["second"], entry["reach_m"], tensors[f"candidates.{n}"], tensors[f"drift.{n}"])
             for n, entry in enumerate(about["pairs"])
@@ -175,6 +183,12 @@ def _read_passes(tables: Sequence[Path | gpd.GeoDataFrame]) -> list[GraphPass]:
     if len(set(names)) < len(names):
         raise InputError(max(names, key=names.count), "given more than once", "give each pass once")
     return passes
+
+
+def _scale(entry: GraphPass) -> float:
+    """`grid_scale` at the middle of a pass."""
+    left, bottom, right, top = entry.bounds
+    return float(grid_scale(entry.crs, np.array([(left + right) / 2]), np.array([(bottom + top) / 2]))[0])
 
 
 def _overlap(one: GraphPass, other: GraphPass) -> bool:

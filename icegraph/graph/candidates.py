@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from icegraph.graph.nodes import NOISE, Nodes, neighbours, spacing
 
@@ -106,8 +105,3 @@ def _lowest(cost: NDArray[np.floating], allowed: NDArray[np.bool_], most: int) -
         edge = np.partition(cost, most - 1, axis=1)[:, most - 1 : most]
         return np.asarray(allowed & (cost <= edge))
     return allowed
-
-
-def within(a: Nodes, b: Nodes, reach_m: float) -> int:
-    """How many pairs lie within reach: what the candidates were chosen from."""
-    return int(cKDTree(a.xy).count_neighbors(cKDTree(b.xy), reach_m)) if len(a) and len(b) else 0

@@ -22,6 +22,7 @@ from shapely.geometry import shape
 
 from icegraph.errors import InputError, PassError
 from icegraph.graph.contour import ORDERS, descriptors, length, middles
+from icegraph.graph.scale import grid_scale
 from icegraph.grid import Window
 from icegraph.scene import Scene, valid_windows
 from icegraph.store import atomic_path, lineage, sha256
@@ -67,11 +68,12 @@ def floe_table(segment: Path, scene: Scene) -> gpd.GeoDataFrame:
         scene: The pass the labels lie on.
 
     Returns:
-        One row a floe, ordered by id. Lengths in metres in the scene's grid; `orientation_deg` of the major axis counter-clockwise from
-        the x axis, 0..180; `major_axis_m` and `minor_axis_m` of the ellipse of the same second moments; `solidity` area by that of the
-        convex hull; `circularity` 4 pi area / perimeter^2, at most 1; `shape_0`… as in `contour.descriptors`; `confidence` mean floe
-        probability (NaN where not known); `<band>_mean`, `<band>_std` over valid pixels (NaN where there are none). `attrs["icegraph"]`,
-        which GeoParquet keeps, tells of the pass (also of one without floes): pass_id, time, sensor, crs, pixel_m, bounds, parents.
+        One row a floe, ordered by id. `x`, `y` in metres of the scene's grid, all other lengths and areas over the ground;
+        `orientation_deg` of the major axis counter-clockwise from the x axis, 0..180; `major_axis_m` and `minor_axis_m` of the ellipse of
+        the same second moments; `solidity` area by that of the convex hull; `circularity` 4 pi area / perimeter^2, at most 1; `shape_0`…
+        as in `contour.descriptors`; `confidence` mean floe probability (NaN where not known); `<band>_mean`, `<band>_std` over valid
+        pixels (NaN where there are none). `attrs["icegraph"]`, which GeoParquet keeps, tells of the pass (also of one without floes):
+        pass_id, time, sensor, crs, pixel_m, bounds, parents.
 
     Raises:
         PassError: There is no label raster of the scene's shape.
@@ -91,6 +93,9 @@ def floe_table(segment: Path, scene: Scene) -> gpd.GeoDataFrame:
         columns[f"{band}_mean"], columns[f"{band}_std"] = sums.mean(number)
     columns["circularity"] = np.minimum(4 * np.pi * columns["area_m2"] / np.maximum(columns["perimeter_m"], 1e-9) ** 2, 1.0)
     columns["solidity"] = np.minimum(columns["area_m2"] / np.maximum(columns.pop("hull_m2"), 1e-9), 1.0)
+    scale = grid_scale(scene.grid.crs, columns["x"], columns["y"])
+    columns |= {name: columns[name] / scale for name in ("perimeter_m", "major_axis_m", "minor_axis_m")}
+    columns["area_m2"] = columns["area_m2"] / scale**2
     geometry = columns.pop("geometry")
     first = ["pass_id", "floe_id", "time", "x", "y", "lon", "lat", "area_m2", "perimeter_m", "major_axis_m", "minor_axis_m"]
     first += ["orientation_deg", "eccentricity", "solidity", "circularity", *SHAPES, "touches_edge", "confidence"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icegraph.graph.candidates import CANDIDATES, candidate_edges
-from icegraph.graph.nodes import NOISE, RADIOMETRY, Nodes, spacing
+from icegraph.graph.nodes import NOISE, RADIOMETRY, Nodes, neighbours, spacing
 from icegraph.track.pair import Pair, make_pair
 
 UNKNOWN = -1
@@ -78,7 +78,8 @@ def stressed_pair(
         lost = (target < 0) & np.isin(side.identity, other.identity)
         target[lost | (side.identity == UNKNOWN)] = -2
         targets.append(target)
-    return make_pair(a.nodes, b.nodes, edges, drift, float(reach)), targets[0], targets[1]
+    near = neighbours(a.nodes.xy), neighbours(b.nodes.xy)
+    return make_pair(a.nodes, b.nodes, near, edges, drift, float(reach)), targets[0], targets[1]
 
 
 def _crop(a: Known, b: Known, rng: np.random.Generator, most: int) -> tuple[Known, Known]:

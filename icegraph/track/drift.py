@@ -1,11 +1,11 @@
-"""Drift: a vector for each link of a track, and their field on a regular grid (CF-1.8)."""
+"""Drift: a vector for each link of a track, and their field on a regular grid for each sea (CF-1.8)."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,14 @@ from pyproj import CRS, Transformer
 from scipy.spatial import cKDTree
 
 from icegraph.graph import Graph, GraphPass
+from icegraph.graph.floes import ABOUT
 from icegraph.graph.nodes import neighbours
+from icegraph.graph.scale import grid_scale
 from icegraph.store import atomic_path, code_version
 from icegraph.track.link import Link
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _NEIGHBOURS = 12
 # Below this time between passes a velocity says more of the error of place than of drift.
@@ -28,10 +33,10 @@ class Vectors:
     """Drift vectors, one a link, in the order of the links.
 
     Args:
-        start: Place of the earlier sighting [L, 2], metres.
+        start: Place of the earlier sighting [L, 2], metres in the grid.
         end: Place of the later sighting [L, 2].
         span: Indices of the passes [L, 2].
-        velocity: u, v along grid x and y [L, 2], m/s; NaN where the passes are less than `LEAST_S` apart.
+        velocity: u, v along grid x and y [L, 2], m/s over the ground; NaN where the passes are less than `LEAST_S` apart.
         sigma: Standard deviation of each component [L], m/s.
         place_sigma: What the uncertainty of the two centroids adds to it [L], m/s.
         confidence: 0..1 [L]: of the match, lowered for vectors unlike their neighbours', and for floes cut by an edge.
@@ -58,37 +63,37 @@ def centroid_sigma_m(area_m2: NDArray[np.float64], pixel_m: float) -> NDArray[np
     return np.asarray(pixel_m * np.sqrt(1 / 12 + 0.09 / radius))
 
 
+def place_sigmas(graph: Graph) -> list[NDArray[np.float64]]:
+    """`centroid_sigma_m` of the floes of each pass."""
+    return [centroid_sigma_m(entry.nodes.size_m.astype(float) ** 2, entry.pixel_m) for entry in graph.passes]
+
+
 def drift_vectors(graph: Graph, links: Sequence[Link]) -> Vectors:
     """Drift of each link.
 
     `sigma` is the larger of the centroids' uncertainty over time and the robust scatter of the neighbours' vectors (of the same two passes)
     about a linear field fitted to them. A vector further than 3 sigma from that fit loses confidence by exp(1 − off / 3 sigma).
     """
-    ends = np.array([(link.first, link.floe, link.second, link.partner) for link in links], np.int64).reshape(-1, 4)
-    start, end = (np.array([graph.passes[p].nodes.xy[f] for p, f in ends[:, k : k + 2]]).reshape(-1, 2) for k in (0, 2))
+    ends = np.array([(link.first, link.floe, link.second, link.partner) for link in links], np.int64).reshape(-1, 2, 2)
+    start, end = (np.array([graph.passes[p].nodes.xy[f] for p, f in side]).reshape(-1, 2) for side in ends.swapaxes(0, 1))
     times = np.array([entry.time.timestamp() for entry in graph.passes])
-    seconds = times[ends[:, 2]] - times[ends[:, 0]]
+    span = ends[:, :, 0]
+    seconds = times[span[:, 1]] - times[span[:, 0]]
     seconds = np.where(seconds >= LEAST_S, seconds, np.nan)
-    velocity = (end - start) / seconds[:, None]
-    spread = [[_sigma_of(graph.passes[p])[f] for p, f in ends[:, k : k + 2]] for k in (0, 2)]
-    place = np.hypot(*np.array(spread).reshape(2, -1)) / seconds
-    cut = np.array([_cut(graph.passes[p], f) or _cut(graph.passes[q], g) for p, f, q, g in ends], bool).reshape(-1)
+    # All that is divided by this is over the ground.
+    lapse = seconds * grid_scale(graph.passes[0].crs, *(start + end).T / 2)
+    velocity = (end - start) / lapse[:, None]
+    sigmas, edges = place_sigmas(graph), [entry.table["touches_edge"].to_numpy(bool) for entry in graph.passes]
+    place = np.hypot(*np.array([[sigmas[p][f] for p, f in link] for link in ends]).reshape(-1, 2).T) / lapse
+    cut = np.array([any(edges[p][f] for p, f in link) for link in ends], bool)
     sigma, confidence = place.copy(), np.array([link.confidence for link in links])
-    for span in np.unique(ends[:, [0, 2]], axis=0):
-        rows = np.nonzero((ends[:, [0, 2]] == span).all(axis=1) & np.isfinite(seconds))[0]
+    for pair in np.unique(span, axis=0):
+        rows = np.nonzero((span == pair).all(axis=1) & np.isfinite(seconds))[0]
         if rows.size:
             off, scatter = _departure(start[rows], velocity[rows], cut[rows])
             sigma[rows] = np.maximum(place[rows], scatter)
             confidence[rows] *= np.minimum(np.exp(1 - off / (3 * sigma[rows])), 1.0)
-    return Vectors(start, end, ends[:, [0, 2]], velocity, sigma, place, confidence * np.where(cut, 0.5, 1.0), cut)
-
-
-def _sigma_of(entry: GraphPass) -> NDArray[np.float64]:
-    return centroid_sigma_m(entry.nodes.size_m.astype(float) ** 2, entry.pixel_m)
-
-
-def _cut(entry: GraphPass, floe: int) -> bool:
-    return bool(entry.table["touches_edge"].iat[floe])
+    return Vectors(start, end, span, velocity, sigma, place, confidence * np.where(cut, 0.5, 1.0), cut)
 
 
 def _departure(
@@ -96,8 +101,8 @@ def _departure(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far each vector is from a linear field through its neighbours' [L], and the scatter of these about it [L], m/s.
 
-    The fit is weighted again by its residuals (Huber weights), so that one wrong neighbour does not draw it. With fewer than four
-    neighbours the field is their median; with none nothing is known and both are 0.
+    The fit is weighted again by its residuals (Huber weights), so that one wrong neighbour does not draw it. With fewer than five
+    neighbours the field is their weighted mean; with fewer than two nothing is known and both are 0.
     """
     off, scatter = np.zeros(len(place)), np.zeros(len(place))
     near = neighbours(place, _NEIGHBOURS)
@@ -120,49 +125,83 @@ def _departure(
     return off, scatter
 
 
-def write_drift(graph: Graph, vectors: Vectors, path: Path) -> None:
-    """Write the drift field as CF-1.8 NetCDF: one time step for each interval between passes that follow each other.
+def write_drift(graph: Graph, vectors: Vectors, path: Path, about: Mapping[str, Any]) -> None:
+    """Write the drift field as CF-1.8 NetCDF: one time step for each interval between passes that follow each other and links span.
+
+    Each sea (`Graph.seas`) has a regular grid of its own. One sea lies at the root of the file, several in the groups `sea_1`, `sea_2`, …;
+    a pass that no other overlaps is in none.
 
     A vector counts in every interval that its two sightings span. Each cell is the mean of the vectors within two cells, with Gaussian
     weights of distance (one cell) over variance, NaN where there is none; floes cut by an edge and vectors of confidence below 0.25 are
     left out. Cells are max(8 pixels, widest pass / 32) wide.
 
-    Conventions: https://cfconventions.org/Data/cf-conventions/cf-conventions-1.8/cf-conventions.html, sections 4.4, 5.6, 7.1.
+    Conventions: https://cfconventions.org/Data/cf-conventions/cf-conventions-1.8/cf-conventions.html, sections 2.7, 4.4, 5.6, 7.1.
+
+    Args:
+        graph: The passes.
+        vectors: Their drift.
+        path: File to write.
+        about: Lineage, kept as JSON in the attribute `icegraph`.
     """
     import xarray as xr
 
-    x, y, cell = _cells(graph)
-    intervals = _intervals(graph)
-    good = np.isfinite(vectors.velocity).all(axis=1) & ~vectors.cut & (vectors.confidence >= _TRUSTED)
-    fields = [_field(vectors, good & (vectors.span[:, 0] <= k) & (vectors.span[:, 1] > k), x, y, cell) for k in intervals]
+    seas = [np.flatnonzero(graph.seas == sea) for sea in np.unique(graph.seas)]
+    seas = [passes for passes in seas if passes.size > 1]
+    names = ["/"] if len(seas) == 1 else [f"sea_{number}" for number in range(1, len(seas) + 1)]
+    root = {"Conventions": "CF-1.8", "title": "Sea-ice drift from tracked floes", "source": f"icegraph {code_version()}"}
+    with atomic_path(path) as final:
+        xr.Dataset(attrs=root | {ABOUT: json.dumps(about, sort_keys=True)}).to_netcdf(final, engine="netcdf4")
+        fills = {name: np.float32(np.nan) if kind is np.float32 else None for name, kind, _ in _VARIABLES}
+        for group, passes in zip(names, seas, strict=True):
+            dataset = _sea(graph, vectors, passes)
+            encoding = {str(name): {"_FillValue": fills.get(str(name)), "zlib": name in fills} for name in dataset.variables}
+            dataset.to_netcdf(final, mode="a", group=group, engine="netcdf4", encoding=encoding)
+
+
+def _sea(graph: Graph, vectors: Vectors, passes: NDArray[np.int64]) -> "xr.Dataset":
+    """The field of the passes of one sea."""
+    import xarray as xr
+
+    x, y, cell = _cells([graph.passes[k] for k in passes])
+    here = np.isin(vectors.span[:, 0], passes)
+    intervals = [
+        (first, second)
+        for first, second in pairwise(passes)
+        if (graph.passes[second].time - graph.passes[first].time).total_seconds() >= LEAST_S
+        and (here & _spans(vectors, first, second)).any()
+    ]
+    good = here & np.isfinite(vectors.velocity).all(axis=1) & ~vectors.cut & (vectors.confidence >= _TRUSTED)
+    fields = [_field(vectors, good & _spans(vectors, *interval), x, y, cell) for interval in intervals]
     stack = np.stack(fields) if fields else np.zeros((0, 4, y.size, x.size))
     crs = CRS.from_user_input(graph.passes[0].crs)
     lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*np.meshgrid(x, y))
-    bounds = _bounds(graph, intervals)
+    bounds = np.array([[graph.passes[k].time.timestamp() for k in interval] for interval in intervals]).reshape(-1, 2)
     coordinates = {
-        "time": ("time", bounds.mean(axis=1), {**_TIME, "units": _EPOCH, "calendar": "standard"}),
+        "time": ("time", bounds.mean(axis=1), _TIME),
         "x": ("x", x, {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"}),
         "y": ("y", y, {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"}),
         "lat": (("y", "x"), lat, {"standard_name": "latitude", "units": "degrees_north"}),
         "lon": (("y", "x"), lon, {"standard_name": "longitude", "units": "degrees_east"}),
     }
-    about = {
-        "Conventions": "CF-1.8",
-        "title": "Sea-ice drift from tracked floes",
-        "source": f"icegraph {code_version()}; passes: {', '.join(entry.id for entry in graph.passes)}",
-        "cell_size_m": cell,
-    }
-    data: dict[str, Any] = {name: (("time", "y", "x"), stack[:, k].astype(kind), about) for k, (name, kind, about) in enumerate(_VARIABLES)}
-    crs_variable = ((), np.int32(0), crs.to_cf())
-    dataset = xr.Dataset({**data, "crs": crs_variable, "time_bnds": (("time", "nv"), bounds)}, coordinates, about)
-    fills = {name: np.float32(np.nan) if kind is np.float32 else None for name, kind, _ in _VARIABLES}
-    encoding = {str(name): {"_FillValue": fills.get(str(name)), "zlib": name in fills} for name in dataset.variables}
-    with atomic_path(path) as final:
-        dataset.to_netcdf(final, engine="netcdf4", encoding=encoding)
+    data: dict[str, Any] = {name: (("time", "y", "x"), stack[:, k].astype(kind), told) for k, (name, kind, told) in enumerate(_VARIABLES)}
+    data |= {"crs": ((), np.int32(0), _grid_mapping(crs)), "time_bnds": (("time", "nv"), bounds)}
+    return xr.Dataset(data, coordinates, {"passes": ", ".join(graph.passes[k].id for k in passes), "cell_size_m": cell})
 
 
-_EPOCH = "seconds since 1970-01-01 00:00:00"
-_TIME = {"standard_name": "time", "bounds": "time_bnds", "axis": "T"}
+def _spans(vectors: Vectors, first: int, second: int) -> NDArray[np.bool_]:
+    """Whether the sightings of each vector lie at or on either side of two passes."""
+    return np.asarray((vectors.span[:, 0] <= first) & (vectors.span[:, 1] >= second))
+
+
+def _grid_mapping(crs: CRS) -> dict[str, Any]:
+    """Attributes of the grid mapping; pyproj leaves out the pole, which CF's appendix F asks for."""
+    mapping = crs.to_cf()
+    if mapping.get("grid_mapping_name") == "polar_stereographic" and "standard_parallel" in mapping:
+        mapping.setdefault("latitude_of_projection_origin", float(np.copysign(90.0, mapping["standard_parallel"])))
+    return dict(mapping)
+
+
+_TIME = {"standard_name": "time", "units": "seconds since 1970-01-01 00:00:00", "calendar": "standard", "bounds": "time_bnds", "axis": "T"}
 _SPEED = {
     "units": "m s-1",
     "grid_mapping": "crs",
@@ -181,29 +220,15 @@ _VARIABLES: tuple[tuple[str, type, dict[str, str]], ...] = (
 )
 
 
-def _cells(graph: Graph) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Cell centres x [C], y [R] (downwards) and the cell's side.
-
-    All lie on multiples of the cell. Columns and rows that no pass reaches are left out: passes of seas far apart may share a graph.
-    """
-    bounds = np.array([entry.bounds for entry in graph.passes])
+def _cells(passes: Sequence[GraphPass]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Cell centres x [C], y [R] (downwards) and the cell's side; all lie on multiples of the cell."""
+    bounds = np.array([entry.bounds for entry in passes])
     widest = float(np.max(np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])))
-    pixel = max(entry.pixel_m for entry in graph.passes)
+    pixel = max(entry.pixel_m for entry in passes)
     cell = float(max(8 * pixel, np.ceil(widest / 32 / pixel) * pixel))
-    low, high = np.floor(bounds[:, :2] / cell).astype(int), np.ceil(bounds[:, 2:] / cell).astype(int)
-    x, y = (np.unique(np.concatenate([np.arange(*ends) for ends in zip(low[:, k], high[:, k], strict=True)])) for k in (0, 1))
+    low, high = np.floor(bounds[:, :2].min(axis=0) / cell), np.ceil(bounds[:, 2:].max(axis=0) / cell)
+    x, y = (np.arange(low[k], high[k]) for k in (0, 1))
     return (x + 0.5) * cell, (y[::-1] + 0.5) * cell, cell
-
-
-def _intervals(graph: Graph) -> list[int]:
-    """Passes that another follows after some time: interval k runs from pass k to pass k + 1."""
-    return [k for k, (one, other) in enumerate(pairwise(graph.passes)) if (other.time - one.time).total_seconds() >= LEAST_S]
-
-
-def _bounds(graph: Graph, intervals: Sequence[int]) -> NDArray[np.float64]:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    rows = [[(graph.passes[k + side].time - epoch).total_seconds() for side in (0, 1)] for k in intervals]
-    return np.array(rows, float).reshape(-1, 2)
 
 
 def _field(vectors: Vectors, use: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64], cell: float) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """From a graph and a matcher to matches, tracks, drift and forecast."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,21 +8,18 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from icegraph.errors import InputError
 from icegraph.graph import Graph, read_graph
-from icegraph.store import atomic_dir
+from icegraph.graph.build import MAX_STEP
+from icegraph.graph.floes import ABOUT
+from icegraph.graph.scale import grid_scale
+from icegraph.store import atomic_dir, lineage, sha256
 from icegraph.track import forecast
-from icegraph.track.drift import Vectors, centroid_sigma_m, drift_vectors, write_drift
+from icegraph.track.drift import Vectors, drift_vectors, place_sigmas, write_drift
 from icegraph.track.link import Link, Scored, Tracks, link_tracks
 from icegraph.track.matcher import Matcher, one_thread, read_matcher
 from icegraph.track.pair import make_pair
-
-# A floe that so many later passes of its place have not shown is given up: tracks bridge no longer gap.
-_LIVE_PASSES = 3
 
 
 class NothingToTrackError(InputError):
@@ -30,6 +28,8 @@ class NothingToTrackError(InputError):
 
 def track(graph: Path, model: Path, out: Path) -> None:
     """Track the floes of a graph; writes matches.parquet, tracks.parquet, drift.nc and forecast.parquet into `out`.
+
+    The tables and the file name their parents in their attributes under `icegraph`.
 
     Args:
         graph: Graph folder.
@@ -51,20 +51,22 @@ def track(graph: Path, model: Path, out: Path) -> None:
     tracks = link_tracks(loaded, [score(matcher, loaded, number) for number in range(len(loaded.pairs))])
     vectors = drift_vectors(loaded, tracks.links)
     sightings, ahead = _follow(loaded, tracks, vectors)
+    parents = {"graph.json": graph / "graph.json"} | {f"matcher {name}": model / name for name in ("config.json", "model.safetensors")}
+    about = lineage([(name, sha256(path)) for name, path in parents.items()])
     with atomic_dir(out) as folder:
-        _matches(loaded, tracks.links).to_parquet(folder / "matches.parquet", index=False)
-        sightings.to_parquet(folder / "tracks.parquet", index=False)
-        write_drift(loaded, vectors, folder / "drift.nc")
-        ahead.to_parquet(folder / "forecast.parquet", index=False)
+        for name, table in {"matches": _matches(loaded, tracks.links), "tracks": sightings, "forecast": ahead}.items():
+            table.attrs[ABOUT] = about
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+        write_drift(loaded, vectors, folder / "drift.nc", about)
 
 
 def score(matcher: Matcher, graph: Graph, number: int) -> Scored:
     """Let the matcher judge the candidates of one pair of a graph."""
     edge = graph.pairs[number]
-    a, b = graph.passes[edge.first].nodes, graph.passes[edge.second].nodes
+    a, b = graph.passes[edge.first], graph.passes[edge.second]
     if edge.candidates.shape[1] == 0:
         return Scored(edge.first, edge.second, edge.candidates, np.zeros(0), np.zeros(0))
-    pair = make_pair(a, b, edge.candidates, edge.drift, edge.reach_m)
+    pair = make_pair(a.nodes, b.nodes, (a.spatial, b.spatial), edge.candidates, edge.drift, edge.reach_m)
     with torch.inference_mode(), one_thread():
         result = matcher(pair)[-1]
     return Scored(edge.first, edge.second, edge.candidates, result.gain(pair).double().numpy(), result.confidence.double().numpy())
@@ -87,47 +89,45 @@ def _follow(graph: Graph, tracks: Tracks, vectors: Vectors) -> tuple[gpd.GeoData
     """Walk along each track: its rows, and its forecast where it is live."""
     leaving = {(link.first, link.floe): number for number, link in enumerate(tracks.links)}
     arriving = {(link.second, link.partner): number for number, link in enumerate(tracks.links)}
-    weights = np.where(np.isfinite(vectors.velocity).all(axis=1) & ~vectors.cut, vectors.confidence, 0.0)
-    sigmas = [centroid_sigma_m(entry.nodes.size_m.astype(float) ** 2, entry.pixel_m) for entry in graph.passes]
-    states: dict[tuple[int, int], forecast.State] = {}
+    states = _states(graph, tracks, vectors, leaving)
     rows, ahead = [], []
     followers = np.bincount([pair.first for pair in graph.pairs], minlength=len(graph.passes))
-    last = _last_times(graph)
+    seas = graph.seas
     for number, entry in enumerate(graph.passes):
-        seconds = entry.time.timestamp()
+        scale = grid_scale(entry.crs, *entry.nodes.xy.T)
+        last = max(other.time for other, sea in zip(graph.passes, seas, strict=True) if sea == seas[number])
         for floe, place in enumerate(entry.nodes.xy):
-            name, sigma = int(tracks.track[number][floe]), float(sigmas[number][floe])
+            name, state = int(tracks.track[number][floe]), states[number, floe]
             came, goes = arriving.get((number, floe)), leaving.get((number, floe))
-            if came is None:
-                state = forecast.start(seconds, place, sigma, *_prior(vectors, weights, number, place))
-            else:
-                before = tracks.links[came]
-                state = forecast.update(forecast.predict(states[before.first, before.floe], seconds), place, sigma)
-            states[number, floe] = state
             confidence = 0.0 if came is None and goes is None else float(vectors.confidence[came if goes is None else goes])
             if goes is not None and np.isfinite(vectors.velocity[goes]).all():
                 motion = (*map(float, vectors.velocity[goes]), float(vectors.sigma[goes]))
             else:
-                motion = (*map(float, state.mean[2:]), float(np.sqrt(np.trace(state.covariance[2:, 2:]) / 2)))
+                on_grid = (*state.mean[2:], np.sqrt(np.trace(state.covariance[2:, 2:]) / 2))
+                motion = tuple(float(value / scale[floe]) for value in on_grid)
             rows.append((name, entry.time, entry.id, int(entry.floes[floe]), *motion, confidence, *place))
-            if goes is None and came is not None and followers[number] < _LIVE_PASSES:
-                ahead += _ahead(name, state, last[number], confidence)
+            # A floe that as many later passes of its place have not shown as tracks can bridge is given up.
+            if goes is None and came is not None and followers[number] < MAX_STEP:
+                ahead += _ahead(name, state, last, confidence)
     return _sightings(rows, graph.passes[0].crs), _forecast(ahead, graph.passes[0].crs)
 
 
-def _last_times(graph: Graph) -> list[datetime]:
-    """For each pass, the time of the last pass that overlapping passes join it with: a graph may hold several seas."""
-    first, second = (np.array([getattr(pair, end) for pair in graph.pairs], np.int64) for end in ("first", "second"))
-    table = coo_array((np.ones(first.size), (first, second)), shape=(len(graph.passes),) * 2)
-    sea = connected_components(table, directed=False)[1]
-    return [max(other.time for other, there in zip(graph.passes, sea, strict=True) if there == here) for here in sea]
-
-
-def _prior(vectors: Vectors, weights: NDArray[np.float64], number: int, place: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Velocity that the surroundings of a new track have: vectors that begin at or span its pass, else those that end there."""
-    spans = (vectors.span[:, 0] <= number) & (vectors.span[:, 1] > number)
-    use = spans if (weights[spans] > 0).any() else vectors.span[:, 1] == number
-    return forecast.surroundings(place, vectors.start[use], vectors.velocity[use], weights[use])
+def _states(
+    graph: Graph, tracks: Tracks, vectors: Vectors, leaving: Mapping[tuple[int, int], int]
+) -> dict[tuple[int, int], forecast.State]:
+    """The state of each floe of each pass."""
+    keys = [(number, floe) for number, entry in enumerate(graph.passes) for floe in range(len(entry.nodes))]
+    keys.sort(key=lambda key: (tracks.track[key[0]][key[1]], key[0]))
+    sigmas = place_sigmas(graph)
+    sightings = forecast.Sightings(
+        track=np.array([tracks.track[number][floe] for number, floe in keys], np.int64),
+        seconds=np.array([graph.passes[number].time.timestamp() for number, _ in keys]),
+        place=np.array([graph.passes[number].nodes.xy[floe] for number, floe in keys]).reshape(-1, 2),
+        place_sigma=np.array([sigmas[number][floe] for number, floe in keys]),
+        confidence=np.array([vectors.confidence[leaving[key]] if key in leaving else 0.0 for key in keys]),
+        cut=np.array([graph.passes[number].table["touches_edge"].iat[floe] for number, floe in keys], bool),
+    )
+    return dict(zip(keys, forecast.walk(sightings), strict=True))
 
 
 def _ahead(name: int, state: forecast.State, last: datetime, confidence: float) -> list[tuple[object, ...]]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from icegraph.track.drift import LEAST_S
+
 HORIZONS_H = (6.0, 24.0, 48.0)
 # Drift changes by about 0.08 m/s in a day, as wind does: q = (0.08 m/s)² / 86400 s.
 ACCELERATION = 0.08**2 / 86400.0
@@ -33,6 +35,49 @@ class State:
     seconds: float
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """Sightings of floes, in the order of track and time.
+
+    Args:
+        track: Track of each [N].
+        seconds: Time, seconds since 1970 [N].
+        place: x, y (m) [N, 2].
+        place_sigma: Standard deviation of each coordinate [N], metres.
+        confidence: Of the match with the track's next sighting [N]; not read where there is none.
+        cut: Touches the edge of what is seen [N]: the motion to and from there tells nothing of the surroundings.
+    """
+
+    track: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    place: NDArray[np.float64]
+    place_sigma: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    cut: NDArray[np.bool_]
+
+
+def walk(sightings: Sightings) -> list[State]:
+    """The state after each sighting.
+
+    A track starts at the mean velocity of the surroundings: of the motions, between sightings of whole floes at least `LEAST_S` apart, that
+    begin at or span its first time, else of those that end there.
+    """
+    seconds, place = sightings.seconds, sightings.place
+    same = sightings.track[1:] == sightings.track[:-1]
+    here = np.flatnonzero(same & (np.diff(seconds) >= LEAST_S) & ~sightings.cut[1:] & ~sightings.cut[:-1])
+    begin, end, origin, weight = seconds[here], seconds[here + 1], place[here], sightings.confidence[here]
+    velocity = (place[here + 1] - origin) / (end - begin)[:, None]
+    states: list[State] = []
+    for row, (now, sigma) in enumerate(zip(seconds, sightings.place_sigma, strict=True)):
+        if row and same[row - 1]:
+            states.append(update(predict(states[-1], now), place[row], sigma))
+        else:
+            spans = (begin <= now) & (end > now)
+            use = spans if (weight[spans] > 0).any() else end == now
+            states.append(start(now, place[row], sigma, *surroundings(place[row], origin[use], velocity[use], weight[use])))
+    return states
 
 
 def start(seconds: float, place: NDArray[np.float64], place_sigma: float, velocity: NDArray[np.float64], velocity_sigma: float) -> State:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from icegraph.graph.nodes import NOISE, Nodes, neighbours, spacing
+from icegraph.graph.nodes import NOISE, Nodes, spacing
 
 SPATIAL_ATTRIBUTES = 4
 CANDIDATE_GEOMETRY = 7
@@ -53,17 +53,25 @@ class Pair:
     support_turn: Tensor
 
 
-def make_pair(a: Nodes, b: Nodes, edges: NDArray[np.int64], drift: NDArray[np.float64], reach_m: float) -> Pair:
+def make_pair(
+    a: Nodes,
+    b: Nodes,
+    near: tuple[NDArray[np.int64], NDArray[np.int64]],
+    edges: NDArray[np.int64],
+    drift: NDArray[np.float64],
+    reach_m: float,
+) -> Pair:
     """Describe two passes to the matcher.
 
     Args:
         a: Floes of the earlier pass.
         b: Floes of the later pass.
+        near: Neighbours of each floe of `a` and of `b`, [N, K] each, nearest first.
         edges: Candidates [2, E], index into `a` and `b`.
         drift: Coarse drift of each floe of `a` [Na, 2], metres.
         reach_m: How far a floe may have moved.
     """
-    near_a, near_b = neighbours(a.xy), neighbours(b.xy)
+    near_a, near_b = near
     space_a, space_b = spacing(a.xy), spacing(b.xy)
     unit = float(np.median(np.concatenate([space_a, space_b]))) if len(a) + len(b) else 1.0
     spatial = [_spatial(nodes, near, space, start) for nodes, near, space, start in ((a, near_a, space_a, 0), (b, near_b, space_b, len(a)))]

@@ -61,7 +61,7 @@ def run_hindcast(tables, passes=3, hours=24.0):
     identities = {p: {i: i for i in places} for p, places in known.items()}
     times = {f"p{n}": START + timedelta(hours=hours * n) for n in range(passes)}
     sigma = np.full(len(tables.sightings), 30.0)
-    return hindcast(tables, known, identities, times, dict.fromkeys(known, "sar"), sigma)
+    return hindcast(tables, known, identities, times, dict.fromkeys(known, "sar"), sigma, np.zeros(len(sigma), bool))
 
 
 def test_steady_drift_is_forecast_from_the_passes_before():
@@ -87,7 +87,11 @@ def test_two_passes_leave_nothing_to_forecast_from():
     assert run_hindcast(tracks([(0.1, 0.0)] * 4, passes=2), passes=2) == {}
 
 
+def test_a_velocity_over_minutes_is_not_kept():
+    assert run_hindcast(tracks([(0.1, 0.0)] * 4, hours=0.1), hours=0.1) == {}
+
+
 def test_uncertainty_grows_with_the_horizon():
-    sightings = tracks([(0.1, 0.0)] * 3).sightings.assign(place_sigma=30.0)
+    sightings = tracks([(0.1, 0.0)] * 3).sightings.assign(place_sigma=30.0, cut=False)
     soon, late = (forecast_tracks(sightings, START + timedelta(hours=48 + h)) for h in (6, 48))
     assert (late["sigma_major_m"] > 3 * soon["sigma_major_m"]).all()

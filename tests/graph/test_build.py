@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from ice_fields import field, seen
+from ice_fields import field, scale, seen
 from safetensors.numpy import load_file
 from scipy.spatial import distance_matrix
 
@@ -28,13 +28,15 @@ def test_graph_is_read_as_it_was_written_and_is_the_same_every_time(tmp_path, ta
     fresh = floe_nodes(tables[1], 100.0)
     np.testing.assert_array_equal(graph.passes[0].nodes.xy, fresh.xy)
     np.testing.assert_array_equal(graph.passes[0].nodes.features, fresh.features)
+    for entry in graph.passes:
+        np.testing.assert_array_equal(entry.spatial, neighbours(entry.nodes.xy))
     assert load_file(tmp_path / "one" / "graph.safetensors")["nodes.features"].dtype == np.float32
 
 
 def test_reach_is_speed_times_time_and_the_uncertainty_of_place(tmp_path, table):
     build_graph([seen(table, "a", 0), seen(table, "b", 6)], tmp_path / "graph", max_speed_m_s=0.5)
     graph = read_graph(tmp_path / "graph")
-    assert graph.pairs[0].reach_m == pytest.approx(0.5 * 6 * 3600 + 500 + 2 * 100)
+    assert graph.pairs[0].reach_m == pytest.approx(0.5 * 6 * 3600 * scale(np.zeros((1, 2)))[0] + 500 + 2 * 100)
     source, target = graph.pairs[0].candidates
     assert np.linalg.norm(graph.passes[0].nodes.xy[source] - graph.passes[1].nodes.xy[target], axis=1).max() <= graph.pairs[0].reach_m
 
@@ -78,6 +80,14 @@ def test_spacing_of_a_square_lattice_is_its_constant():
     xy = 700.0 * np.stack(np.meshgrid(np.arange(12), np.arange(12)), axis=-1).reshape(-1, 2)
     # The sixth neighbour of an inner node is a diagonal one: sqrt(pi / 6) sqrt(2) = 1.02.
     assert np.median(spacing(xy)) == pytest.approx(700, rel=0.03)
+
+
+def test_passes_that_pairs_join_are_one_sea(tmp_path, table):
+    tables = [seen(table, f"p{k}", 6 * k) for k in range(6)]
+    for k, left in zip(range(6), (0, 9e5, 1e5, 2e5, 9.5e5, -9e5), strict=True):
+        tables[k].attrs["icegraph"]["bounds"] = [left, 0.0, left + 1.2e5, 1e5]
+    build_graph(tables, tmp_path / "graph")
+    assert read_graph(tmp_path / "graph").seas.tolist() == [0, 1, 0, 0, 1, 2]
 
 
 def test_different_projections_are_refused(tmp_path, table):

@@ -2,7 +2,8 @@ import geopandas as gpd
 import numpy as np
 import pytest
 from affine import Affine
-from ice_fields import START, write_scene
+from ice_fields import START, scale, write_scene
+from pyproj import Geod, Proj
 from skimage.draw import disk, polygon
 from skimage.measure import label, regionprops
 
@@ -11,6 +12,7 @@ from icegraph.graph import floe_table, read_floes, write_floes
 from icegraph.grid import Grid
 
 PIXEL = 100.0
+TRUE_SCALE_Y = float(Proj("EPSG:3413")(-45, 70)[1])
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +36,21 @@ def test_columns_agree_with_scikit_image(tmp_path, random_labels):
     table = floe_table(*write_scene(tmp_path, random_labels, {"red": red}, valid=valid))
     regions = regionprops(random_labels)
     assert table["floe_id"].tolist() == [region.label for region in regions]
-    np.testing.assert_allclose(table["area_m2"], [region.num_pixels * PIXEL**2 for region in regions])
+    pixel = PIXEL / scale(table[["x", "y"]])  # over the ground
+    np.testing.assert_allclose(table["area_m2"], [region.num_pixels for region in regions] * pixel**2, rtol=1e-6)
     np.testing.assert_allclose(table["x"], [300_000 + PIXEL * (region.centroid[1] + 0.5) for region in regions])
     np.testing.assert_allclose(table["y"], [-1_200_000 - PIXEL * (region.centroid[0] + 0.5) for region in regions])
     # scikit-image takes pixels for points, here they are squares: each second moment is 1/12 larger.
     axes = np.array([(region.axis_major_length, region.axis_minor_length) for region in regions])
     major, minor = axes.T**2 + 16 / 12
-    np.testing.assert_allclose(table["major_axis_m"], np.sqrt(major) * PIXEL, rtol=1e-6)
-    np.testing.assert_allclose(table["minor_axis_m"], np.sqrt(minor) * PIXEL, rtol=1e-6)
+    np.testing.assert_allclose(table["major_axis_m"], np.sqrt(major) * pixel, rtol=1e-6)
+    np.testing.assert_allclose(table["minor_axis_m"], np.sqrt(minor) * pixel, rtol=1e-6)
     np.testing.assert_allclose(table["eccentricity"], np.sqrt(1 - minor / major), rtol=1e-5, atol=1e-5)
     # scikit-image counts from the row axis, anticlockwise as seen with rows down: from x it is 90 degrees more.
     turn = table["orientation_deg"].to_numpy() - (np.degrees([region.orientation for region in regions]) + 90)
     np.testing.assert_allclose(np.abs((turn + 90) % 180 - 90)[minor < 0.99 * major], 0, atol=1e-6)
     large = np.array([region.num_pixels >= 60 for region in regions])
-    np.testing.assert_allclose(table["perimeter_m"][large], np.array([r.perimeter_crofton for r in regions])[large] * PIXEL, rtol=0.1)
+    np.testing.assert_allclose(table["perimeter_m"][large], (np.array([r.perimeter_crofton for r in regions]) * pixel)[large], rtol=0.1)
     good = valid & np.isfinite(red)
     means = [red[(random_labels == region.label) & good].mean() for region in regions]
     spreads = [red[(random_labels == region.label) & good].std() for region in regions]
@@ -76,7 +79,8 @@ def test_disk_and_rectangle_have_their_closed_forms(tmp_path):
     ring = np.array([corners[0] - side, corners[0] + side, corners[1] + side, corners[1] - side])
     ring = ring + (corners - corners.mean(axis=0))[[0, 0, 1, 1]] * 2
     labels[polygon(ring[:, 0], ring[:, 1])] = 9
-    table = floe_table(*write_scene(tmp_path, labels)).set_index("floe_id")
+    true_scale = Grid("EPSG:3413", Affine(PIXEL, 0, -10_000, 0, -PIXEL, TRUE_SCALE_Y + 10_000), *labels.shape)
+    table = floe_table(*write_scene(tmp_path, labels, grid=true_scale)).set_index("floe_id")
     assert table.loc[7, "area_m2"] == pytest.approx(np.pi * 3050**2, rel=0.01)
     assert table.loc[7, "perimeter_m"] == pytest.approx(2 * np.pi * 3050, rel=0.02)
     assert table.loc[7, "circularity"] > 0.97
@@ -88,7 +92,7 @@ def test_disk_and_rectangle_have_their_closed_forms(tmp_path):
     assert table.loc[9, "major_axis_m"] == pytest.approx(4 * 9000 / np.sqrt(12), rel=0.03)
     assert table.loc[9, "minor_axis_m"] == pytest.approx(4 * 3000 / np.sqrt(12), rel=0.05)
     assert table.loc[9, "perimeter_m"] == pytest.approx(2 * (9000 + 3000), rel=0.05)
-    assert table.loc[7, "geometry"].area == pytest.approx(table.loc[7, "area_m2"])
+    assert table.loc[7, "geometry"].area == pytest.approx(table.loc[7, "area_m2"], rel=1e-3)
 
 
 def test_floes_at_the_scene_edge_and_beside_hidden_ground_are_marked(tmp_path):
@@ -148,3 +152,19 @@ def test_labels_of_another_size_are_refused(tmp_path):
         floe_table(segment, scene)
     with pytest.raises(InputError, match="not a readable floe table"):
         read_floes(tmp_path / "nothing.parquet")
+
+
+@pytest.mark.parametrize("lat", [55.0, 80.0])
+def test_areas_and_lengths_are_those_on_the_ellipsoid(tmp_path, lat):
+    x, y = Proj("EPSG:3413")(-30, lat)
+    labels = np.zeros((120, 120), np.uint32)
+    labels[disk((60, 60), 40.5)] = 1
+    grid = Grid("EPSG:3413", Affine(PIXEL, 0, x - 6000, 0, -PIXEL, y + 6000), 120, 120)
+    floe = floe_table(*write_scene(tmp_path, labels, grid=grid)).iloc[0]
+    x, y = floe.geometry.exterior.xy
+    lon, lat = Proj("EPSG:3413")(np.asarray(x), np.asarray(y), inverse=True)
+    area = abs(Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)[0])
+    assert floe["area_m2"] == pytest.approx(area, rel=1e-4)
+    assert floe["perimeter_m"] == pytest.approx(2 * np.sqrt(np.pi * area), rel=0.01)
+    assert floe["major_axis_m"] == pytest.approx(2 * np.sqrt(area / np.pi), rel=0.01)
+    assert floe["minor_axis_m"] == pytest.approx(2 * np.sqrt(area / np.pi), rel=0.01)

@@ -2,14 +2,15 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
-from ice_fields import START, field, seen
-from pyproj import CRS
+from ice_fields import START, field, scale, seen
+from pyproj import CRS, Geod, Proj
 
 from icegraph.graph import build_graph, read_graph
 from icegraph.track.drift import centroid_sigma_m, drift_vectors, write_drift
 from icegraph.track.link import Link
 
 SECONDS = 6 * 3600.0
+POLE = float(scale(np.zeros((1, 2)))[0])
 
 
 def graph_of(tmp_path, tables):
@@ -28,7 +29,7 @@ def test_shift_and_solid_rotation_come_back_exactly(tmp_path):
     graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy @ spin.T + np.array([2000.0, -800.0]))])
     vectors = drift_vectors(graph, whole(graph))
     xy = table[["x", "y"]].to_numpy()
-    np.testing.assert_allclose(vectors.velocity, (xy @ (spin - np.eye(2)).T + [2000.0, -800.0]) / SECONDS, atol=1e-12)
+    np.testing.assert_allclose(vectors.velocity, (xy @ (spin - np.eye(2)).T + [2000.0, -800.0]) / SECONDS / POLE, rtol=1e-4)
     # A linear field is no scatter, so sigma is that of the centroids, and every vector is trusted.
     np.testing.assert_allclose(vectors.sigma, vectors.place_sigma)
     assert vectors.sigma.max() < 0.01
@@ -54,7 +55,7 @@ def test_sigma_shows_the_scatter_of_the_neighbours(tmp_path):
     table = field(150, np.random.default_rng(0))
     noise = np.random.default_rng(1).normal(0, 800.0, (150, 2))
     graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy + noise)])
-    assert np.median(drift_vectors(graph, whole(graph)).sigma) == pytest.approx(800 / SECONDS, rel=0.4)
+    assert np.median(drift_vectors(graph, whole(graph)).sigma) == pytest.approx(800 / SECONDS / POLE, rel=0.4)
 
 
 def test_centroid_sigma_covers_what_redrawn_outlines_do():
@@ -77,19 +78,19 @@ def test_passes_at_one_time_give_no_velocity(tmp_path):
     graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 0)])
     vectors = drift_vectors(graph, whole(graph))
     assert np.isnan(vectors.velocity).all()
-    write_drift(graph, vectors, tmp_path / "drift.nc")
+    write_drift(graph, vectors, tmp_path / "drift.nc", {})
     assert xr.open_dataset(tmp_path / "drift.nc").sizes["time"] == 0
 
 
 def test_field_of_a_uniform_drift_is_uniform_and_nan_where_no_floe_is(tmp_path):
     table = field(40, np.random.default_rng(0), side_m=40_000.0)
     graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy + np.array([1000.0, 500.0]))])
-    write_drift(graph, drift_vectors(graph, whole(graph)), tmp_path / "drift.nc")
+    write_drift(graph, drift_vectors(graph, whole(graph)), tmp_path / "drift.nc", {})
     drift = xr.open_dataset(tmp_path / "drift.nc")
     u, v = drift["sea_ice_x_velocity"].values[0], drift["sea_ice_y_velocity"].values[0]
     seen_cells = np.isfinite(u)
-    np.testing.assert_allclose(u[seen_cells], 1000 / SECONDS, rtol=1e-5)
-    np.testing.assert_allclose(v[seen_cells], 500 / SECONDS, rtol=1e-5)
+    np.testing.assert_allclose(u[seen_cells], 1000 / SECONDS / POLE, rtol=1e-4)
+    np.testing.assert_allclose(v[seen_cells], 500 / SECONDS / POLE, rtol=1e-4)
     assert np.array_equal(seen_cells, drift["number_of_vectors"].values[0] > 0)
     x, y = np.meshgrid(drift["x"], drift["y"])
     middle = table[["x", "y"]].to_numpy() + np.array([500.0, 250.0])
@@ -105,15 +106,15 @@ def test_cut_floes_are_marked_and_left_out_of_the_field(tmp_path):
     vectors = drift_vectors(graph, whole(graph))
     assert np.array_equal(vectors.cut, table["touches_edge"].to_numpy())
     assert vectors.confidence[vectors.cut].max() <= 0.5
-    write_drift(graph, vectors, tmp_path / "drift.nc")
+    write_drift(graph, vectors, tmp_path / "drift.nc", {})
     field_u = xr.open_dataset(tmp_path / "drift.nc")["sea_ice_x_velocity"].values
-    np.testing.assert_allclose(field_u[np.isfinite(field_u)], 300 / SECONDS, rtol=1e-5)
+    np.testing.assert_allclose(field_u[np.isfinite(field_u)], 300 / SECONDS / POLE, rtol=1e-4)
 
 
 def test_a_vector_over_a_gap_counts_in_each_interval_it_spans(tmp_path):
     table = field(30, np.random.default_rng(0))
     graph = graph_of(tmp_path, [seen(table, name, 6 * k, move=lambda xy, k=k: xy + 400.0 * k) for k, name in enumerate("abc")])
-    write_drift(graph, drift_vectors(graph, whole(graph, 0, 2)), tmp_path / "drift.nc")
+    write_drift(graph, drift_vectors(graph, whole(graph, 0, 2)), tmp_path / "drift.nc", {})
     drift = xr.open_dataset(tmp_path / "drift.nc")
     assert drift.sizes["time"] == 2
     np.testing.assert_array_equal(drift["number_of_vectors"][0], drift["number_of_vectors"][1])
@@ -124,7 +125,7 @@ def test_file_says_what_cf_asks(tmp_path):
     table = field(30, np.random.default_rng(0))
     graph = graph_of(tmp_path, [seen(table, "a", 0), seen(table, "b", 6, move=lambda xy: xy + 300.0)])
     vectors = drift_vectors(graph, whole(graph))
-    write_drift(graph, vectors, tmp_path / "drift.nc")
+    write_drift(graph, vectors, tmp_path / "drift.nc", {})
     with netCDF4.Dataset(tmp_path / "drift.nc") as raw:
         assert raw.Conventions == "CF-1.8"
         for axis in "xy":
@@ -133,6 +134,7 @@ def test_file_says_what_cf_asks(tmp_path):
             assert raw[axis].standard_name == f"projection_{axis}_coordinate"
             assert variable.coordinates.split() in (["lat", "lon"], ["lon", "lat"])
         assert raw["crs"].grid_mapping_name == "polar_stereographic"
+        assert (raw["crs"].latitude_of_projection_origin, raw["crs"].standard_parallel) == (90.0, 70.0)
         assert CRS.from_cf(raw["crs"].__dict__) == CRS("EPSG:3413")
         assert raw["time"].bounds == "time_bnds"
         np.testing.assert_allclose(raw["time_bnds"][0] - START.timestamp(), [0, SECONDS])
@@ -140,17 +142,66 @@ def test_file_says_what_cf_asks(tmp_path):
     drift = xr.open_dataset(tmp_path / "drift.nc")
     assert drift["time"].values[0] == np.datetime64("2021-05-01T15:00")
     first = (tmp_path / "drift.nc").read_bytes()
-    write_drift(graph, vectors, tmp_path / "drift.nc")
+    write_drift(graph, vectors, tmp_path / "drift.nc", {})
     assert (tmp_path / "drift.nc").read_bytes() == first
 
 
-def test_seas_far_apart_share_a_grid_without_the_ocean_between(tmp_path):
+def test_the_southern_grids_pole_is_named(tmp_path):
     table = field(20, np.random.default_rng(0))
-    tables = [seen(table, name, 6 * k) for k, name in enumerate("ab")]
-    far = [seen(table, name, 6 * k, move=lambda xy: xy + 2e6) for k, name in enumerate("cd")]
+    graph = graph_of(tmp_path, [seen(table, name, 6 * k, crs="EPSG:3976") for k, name in enumerate("ab")])
+    write_drift(graph, drift_vectors(graph, whole(graph)), tmp_path / "drift.nc", {})
+    with netCDF4.Dataset(tmp_path / "drift.nc") as raw:
+        assert raw["crs"].latitude_of_projection_origin == -90.0
+        assert CRS.from_cf(raw["crs"].__dict__) == CRS("EPSG:3976")
+
+
+def test_each_sea_has_a_regular_grid_and_intervals_of_its_own(tmp_path):
+    table = field(20, np.random.default_rng(0))
+    near = [seen(table, name, 6 * k) for k, name in enumerate("ab")]
+    far = [seen(table, name, 6 * k + 2, move=lambda xy, k=k: xy + 2e6 + 500.0 * k) for k, name in enumerate("cd")]
     for one in far:
         one.attrs["icegraph"]["bounds"] = [2e6 + bound for bound in one.attrs["icegraph"]["bounds"]]
-    graph = graph_of(tmp_path, [*tables, *far])
+        one.attrs["icegraph"]["pixel_m"] = 1000.0
+    lone = seen(table, "e", 3)
+    lone.attrs["icegraph"]["bounds"] = [-2e6, -2e6, -1.9e6, -1.9e6]
+    graph = graph_of(tmp_path, [*near, *far, lone])
     links = [Link(pair.first, k, pair.second, k, 1.0) for pair in graph.pairs for k in range(20)]
-    write_drift(graph, drift_vectors(graph, links), tmp_path / "drift.nc")
-    assert xr.open_dataset(tmp_path / "drift.nc").sizes["x"] < 100
+    write_drift(graph, drift_vectors(graph, links), tmp_path / "drift.nc", {})
+    seas = xr.open_datatree(tmp_path / "drift.nc")
+    assert seas.attrs["Conventions"] == "CF-1.8"
+    assert list(seas.children) == ["sea_1", "sea_2"]
+    for name, middle, cell, hour, drift in (("sea_1", 0, 3800, 0, 0), ("sea_2", 2e6, 8000, 2, 500)):
+        sea = seas[name]
+        assert sea.attrs["cell_size_m"] == cell
+        for axis in ("x", "y"):
+            assert set(np.abs(np.diff(sea[axis]))) == {cell}
+            assert abs(float(sea[axis].mean()) - middle) <= cell
+        np.testing.assert_array_equal(
+            sea["time_bnds"] - np.datetime64("2021-05-01T12:00"), np.timedelta64(1, "h") * np.array([[hour, hour + 6]])
+        )
+        u = sea["sea_ice_x_velocity"].values
+        assert np.isfinite(u).any()
+        local = scale(np.full((1, 2), float(middle)))[0]
+        np.testing.assert_allclose(u[np.isfinite(u)], drift / SECONDS / local, rtol=1e-2)
+
+
+def test_an_interval_that_no_link_spans_is_left_out(tmp_path):
+    table = field(30, np.random.default_rng(0))
+    graph = graph_of(tmp_path, [seen(table, name, 6 * k, move=lambda xy, k=k: xy + 400.0 * k) for k, name in enumerate("abc")])
+    write_drift(graph, drift_vectors(graph, whole(graph, 1, 2)), tmp_path / "drift.nc", {})
+    with netCDF4.Dataset(tmp_path / "drift.nc") as raw:
+        np.testing.assert_array_equal(raw["time_bnds"][:] - START.timestamp(), [[SECONDS, 2 * SECONDS]])
+
+
+@pytest.mark.parametrize("lat", [55.0, 80.0])
+def test_velocity_is_over_the_ground(tmp_path, lat):
+    place = np.array(Proj("EPSG:3413")(-30.0, lat))
+    table = field(30, np.random.default_rng(0))
+    tables = [seen(table, name, 6 * k, move=lambda xy, k=k: xy + place + [3000.0 * k, 0.0]) for k, name in enumerate("ab")]
+    graph = graph_of(tmp_path, tables)
+    vectors = drift_vectors(graph, whole(graph))
+    start, end = (Proj("EPSG:3413")(*ends.T, inverse=True) for ends in (vectors.start, vectors.end))
+    distance = Geod(ellps="WGS84").inv(*start, *end)[2]
+    np.testing.assert_allclose(np.linalg.norm(vectors.velocity, axis=1), distance / SECONDS, rtol=1e-5)
+    at_pole = drift_vectors(graph_of(tmp_path / "pole", [seen(table, name, 6 * k) for k, name in enumerate("ab")]), whole(graph))
+    np.testing.assert_allclose(vectors.place_sigma / at_pole.place_sigma, POLE / scale((vectors.start + vectors.end) / 2), rtol=1e-4)

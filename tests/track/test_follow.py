@@ -1,15 +1,22 @@
+import json
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from ice_fields import START, field, seen
+from ice_fields import START, field, scale, seen
 
 from icegraph.errors import InputError, ModelError
+from icegraph.evaluate.forecast import forecast_tracks
+from icegraph.evaluate.tables import read_tracks
 from icegraph.graph import build_graph
+from icegraph.store import sha256
+from icegraph.track.drift import centroid_sigma_m
 from icegraph.track.follow import track
 
 STEP = np.array([900.0, -450.0])
+SPEED = STEP / 21600 / scale(np.zeros((1, 2)))  # over the ground
 
 
 def tables(number=60, passes=4, hours=6.0, keep=None):
@@ -49,8 +56,8 @@ def test_gaps_are_bridged_in_the_matches(followed):
 
 def test_velocity_is_the_known_drift(followed):
     tracks = gpd.read_parquet(followed / "tracks.parquet")
-    np.testing.assert_allclose(tracks["u"], STEP[0] / 21600, rtol=1e-3)
-    np.testing.assert_allclose(tracks["v"], STEP[1] / 21600, rtol=1e-3)
+    np.testing.assert_allclose(tracks["u"], SPEED[0], rtol=1e-3)
+    np.testing.assert_allclose(tracks["v"], SPEED[1], rtol=1e-3)
     assert tracks["confidence"].between(0.3, 1).all()
 
 
@@ -69,11 +76,43 @@ def test_forecast_goes_on_in_a_straight_line_and_grows_uncertain(followed):
     assert ahead["time"].min().to_pydatetime() == START + pd.Timedelta(hours=24)
 
 
+def test_everything_names_its_parents(tmp_path, followed, matcher):
+    graph = followed.parent / "graph" / "graph.json"
+    parents = {"graph.json": sha256(graph)} | {f"matcher {name}": sha256(matcher / name) for name in ("config.json", "model.safetensors")}
+    told = [pd.read_parquet(followed / f"{name}.parquet").attrs["icegraph"] for name in ("matches", "tracks", "forecast")]
+    told.append(json.loads(xr.open_dataset(followed / "drift.nc").attrs["icegraph"]))
+    for about in told:
+        assert {parent["name"]: parent["sha256"] for parent in about["icegraph:parents"]} == parents
+        assert about["processing:software"]["icegraph"]
+
+
+def test_a_hindcast_is_the_forecast_that_is_delivered(tmp_path, matcher):
+    """Also for floes cut by an edge, and with a pass that follows another within minutes."""
+    table = field(40, np.random.default_rng(21))
+    table["touches_edge"] = table["x"] > 10_000
+    stretch = np.array([[1.0, 0.0], [0.04, 1.0]])
+    hours = (0.0, 6.0, 6.1, 12.0)
+    passes = [
+        seen(table, f"p{k}", h, move=lambda xy, h=h: xy @ (stretch - np.eye(2)) * h / 6 + xy + STEP * h / 6) for k, h in enumerate(hours)
+    ]
+    build_graph(passes, tmp_path / "graph")
+    track(tmp_path / "graph", matcher, tmp_path / "tracks")
+    tables = read_tracks(tmp_path / "tracks")
+    floe = tables.sightings["floe_id"].to_numpy(int) - 1
+    sigma = centroid_sigma_m(table["area_m2"].to_numpy()[floe], 100.0)
+    sightings = tables.sightings.assign(place_sigma=sigma, cut=table["touches_edge"].to_numpy()[floe])
+    assert len(tables.forecast)
+    for time, delivered in tables.forecast.groupby("time"):
+        made = forecast_tracks(sightings, time.to_pydatetime()).set_index("track_id").loc[delivered["track_id"]]
+        for name in ("x", "y", "sigma_major_m", "sigma_minor_m"):
+            np.testing.assert_allclose(made[name], delivered[name], rtol=1e-5, atol=0.01)
+
+
 def test_drift_file_holds_the_field(followed):
     drift = xr.open_dataset(followed / "drift.nc")
     u = drift["sea_ice_x_velocity"].values
     assert drift.sizes["time"] == 3
-    np.testing.assert_allclose(u[np.isfinite(u)], STEP[0] / 21600, rtol=1e-5)
+    np.testing.assert_allclose(u[np.isfinite(u)], SPEED[0], rtol=1e-4)
 
 
 def test_same_graph_and_model_give_the_same_bytes(tmp_path, matcher):

@@ -8,7 +8,7 @@ from ice_fields import field, seen
 
 from icegraph.errors import ModelError
 from icegraph.graph.candidates import candidate_edges
-from icegraph.graph.nodes import floe_nodes
+from icegraph.graph.nodes import floe_nodes, neighbours
 from icegraph.track.fit import match
 from icegraph.track.matcher import Matcher, MatcherConfig, read_matcher, write_matcher
 from icegraph.track.pair import make_pair
@@ -23,7 +23,7 @@ def two(number=40, seed=0, move=lambda xy: xy + 3000.0):
 def scored(matcher, a, b, reach=30_000.0):
     """Matrix of confidences [Na, Nb], NaN where no candidate."""
     edges, drift = candidate_edges(a, b, reach)
-    pair = make_pair(a, b, edges, drift, reach)
+    pair = make_pair(a, b, (neighbours(a.xy), neighbours(b.xy)), edges, drift, reach)
     with torch.inference_mode():
         confidence = matcher(pair)[-1].confidence.numpy()
     table = np.full((len(a), len(b)), np.nan)
@@ -67,7 +67,7 @@ def test_a_shift_of_the_whole_plane_changes_nothing(fresh):
 def test_choices_of_each_floe_sum_to_one_with_its_dustbin(fresh):
     a, b = two()
     edges, drift = candidate_edges(a, b, 30_000.0)
-    score = fresh(make_pair(a, b, edges, drift, 30_000.0))[-1]
+    score = fresh(make_pair(a, b, (neighbours(a.xy), neighbours(b.xy)), edges, drift, 30_000.0))[-1]
     for chance, none, index in ((score.first, score.first_none, edges[0]), (score.second, score.second_none, edges[1])):
         total = np.bincount(index, chance.exp().detach().numpy(), len(none)) + none.exp().detach().numpy()
         np.testing.assert_allclose(total, 1, atol=1e-4)
