@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icegraph.errors import InputError, PassError
-from icegraph.ingest.manifest import File, Manifest, Pass, Refusal
+from icegraph.ingest.manifest import File, Manifest, Pass
 from icegraph.ingest.passes import Described, describe, find_candidates
-from icegraph.store import code_version
+from icegraph.store import Refusal, code_version
 
-__all__ = ["File", "Manifest", "Pass", "Refusal", "ingest"]
+__all__ = ["File", "Manifest", "Pass", "ingest"]
 
 
 def ingest(paths: Sequence[Path], out: Path) -> Manifest:
@@ -46,7 +46,7 @@ def ingest(paths: Sequence[Path], out: Path) -> Manifest:
             refused[one.entry.href] = f"{one.entry.href}: {failures[one.entry.id]}"
     manifest = Manifest(
         passes=[one.entry for one in described if one.entry.id not in failures],
-        refused=[Refusal(path=path, reason=reason) for path, reason in refused.items()],
+        refused=[Refusal(str(path), reason) for path, reason in refused.items()],
         expectations=results,
         notes=notes,
         created_by=code_version(),

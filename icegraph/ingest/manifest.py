@@ -9,9 +9,8 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from icegraph import store
 from icegraph.errors import InputError
-from icegraph.store import atomic_path
+from icegraph.store import Refusal, atomic_path
 
 Kind = Literal["sentinel1", "amsr2", "optical", "sar-geotiff"]
 
@@ -33,7 +32,7 @@ class File(BaseModel):
 
 
 class Pass(BaseModel):
-    """One pass, told from its headers; no pixel was needed for it.
+    """One pass, told from its headers, and where they leave a band or a unit open, from a sample of its pixels.
 
     Args:
         id: SAFE folder name without `.SAFE`, STAC item id, or file stem.
@@ -44,7 +43,7 @@ class Pass(BaseModel):
         platform: For instance `Sentinel-1B`, `GCOM-W`, `Terra`.
         bounds: West, south, east, north in degrees; west > east where the pass crosses 180 degrees.
         licence: Terms of use of the data, in words or as an SPDX id.
-        bands: Names of the bands that calibrate will give, or that were guessed.
+        bands: Names of its bands; those that calibrate uses as it will name them.
         notes: What was guessed or put right, in plain sentences.
     """
 
@@ -62,28 +61,14 @@ class Pass(BaseModel):
     notes: list[str] = Field(default_factory=list)
 
 
-class Refusal(BaseModel):
-    """One thing that was refused.
-
-    Args:
-        path: The file or folder.
-        reason: One sentence: what is wrong and what to do.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: Path
-    reason: str
-
-
 class Manifest(BaseModel):
     """What came in.
 
     Args:
         passes: Those accepted, sorted by time.
         refused: Those refused, by name.
-        expectations: Each expectation that was checked: `subject` (pass id or `inventory`), `expectation`, `column`, `success`,
-            and `observed` where there is something to tell.
+        expectations: Each expectation that was checked: `subject` (`inventory` or `pixels`), `expectation`, `column`, `success`, and
+            `failed`, the ids of the passes that failed it.
         notes: What was done to the list as a whole (sorting, duplicates).
         created_by: Version of the code.
     """
@@ -119,10 +104,9 @@ class Manifest(BaseModel):
         """The AMSR2 swaths, for fuse."""
         return [entry for entry in self.passes if entry.kind == "amsr2"]
 
-    def refusing(self, more: Iterable[store.Refusal]) -> Self:
+    def refusing(self, more: Iterable[Refusal]) -> Self:
         """The same manifest with what later stages refused."""
-        late = [Refusal(path=Path(refusal.path), reason=refusal.reason) for refusal in more]
-        return self.model_copy(update={"refused": [*self.refused, *late]})
+        return self.model_copy(update={"refused": [*self.refused, *more]})
 
     def write(self, path: Path) -> None:
         """Write the manifest as JSON, whole or not at all."""
@@ -140,4 +124,4 @@ class Manifest(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             first = str(error).splitlines()[0]
-            raise InputError(path, f"not a readable manifest ({first})", "name the manifest.json that `icegraph ingest` wrote") from error
+            raise InputError(path, f"not a readable manifest ({first})", "name the manifest.json that ingest wrote") from error

@@ -6,6 +6,7 @@ import pytest
 
 from icegraph.errors import InputError
 from icegraph.ingest import Manifest, ingest
+from icegraph.store import Refusal
 
 
 def test_swaths_are_partners_and_not_scenes(simulated_safe: Path, tmp_path: Path) -> None:
@@ -13,6 +14,15 @@ def test_swaths_are_partners_and_not_scenes(simulated_safe: Path, tmp_path: Path
     assert [entry.kind for entry in manifest.scenes] == ["sentinel1"]
     assert [(entry.kind, entry.platform) for entry in manifest.partners] == [("amsr2", "GCOM-W1")]
     assert not manifest.refused
+
+
+def test_a_manifest_with_refusals_is_read_back(tmp_path: Path) -> None:
+    (tmp_path / "bad.h5").write_bytes(b"x")
+    manifest = ingest([tmp_path / "bad.h5"], tmp_path).refusing([Refusal("/a/b.tif", "b.tif: is empty.")])
+    manifest.write(tmp_path / "late.json")
+    read = Manifest.read(tmp_path / "late.json")
+    assert read == manifest
+    assert [refusal.path for refusal in read.refused] == [str(tmp_path / "bad.h5"), "/a/b.tif"]
 
 
 def test_the_same_passes_give_the_same_bytes(simulated_safe: Path, tmp_path: Path) -> None:
