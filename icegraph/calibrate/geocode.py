@@ -33,7 +33,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Forward(Protocol):
-    """A smooth function (line, pixel) → (x, y), with its four derivatives, that goes on straight outside the image."""
+    """A smooth function (line, pixel) → (x, y), with its four derivatives, that goes on smoothly outside the image."""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -117,9 +117,8 @@ def _bands(dataset: rasterio.io.DatasetReader, path: Path, tags: Mapping[str, st
 
 
 def _radar_bands(dataset: rasterio.io.DatasetReader, path: Path, names: list[str], notes: list[str]) -> list[str]:
-    found = [polarisation(name) for name in names]
-    if all(found):
-        return [name.lower() for name in names]
+    if any(map(polarisation, names)):
+        return [name.lower() or f"band_{number}" for number, name in enumerate(names, 1)]
     dual = re.search(r"_1S(D|S)(H|V)", path.name)
     if dual and dual[1] == "D" and dataset.count == 2:
         bands = [f"sigma0_{pol}" for pol in (("hh", "hv") if dual[2] == "H" else ("vv", "vh"))]

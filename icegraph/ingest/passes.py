@@ -186,7 +186,8 @@ def _describe_item(path: Path) -> Described:
             kind = dataset.dtypes[0]
         samples += _samples(asset.path, item.id, asset.bands, kind, radar=item.radar)
     assert bounds is not None  # noqa: S101 - some asset has bands, and each of those gives bounds
-    bands = [f"{polarisation(name)}_db" if item.radar else name for name in item.bands]
+    notes = list(item.notes)
+    bands = _radar_bands(path, item.bands, notes) if item.radar else item.bands
     entry = Pass(
         id=item.id,
         kind="sar-geotiff" if item.radar else "optical",
@@ -197,7 +198,7 @@ def _describe_item(path: Path) -> Described:
         bounds=bounds,
         licence=item.licence,
         bands=bands,
-        notes=list(item.notes),
+        notes=notes,
     )
     return Described(entry, samples)
 
@@ -221,7 +222,6 @@ def _check_asset(item: Item, dataset: rasterio.io.DatasetReader, path: Path, ban
 
 def _describe_geotiff(path: Path) -> Described:
     told = guess(path)
-    radar_bands = [f"{polarisation(name)}_db" for name in told.bands] if told.radar else []
     with open_raster(path) as dataset:
         kind = dataset.dtypes[0]
         _check_projected(dataset, path, radar=told.radar)
@@ -242,10 +242,19 @@ def _describe_geotiff(path: Path) -> Described:
         platform=told.platform,
         bounds=told.bounds,
         licence="not stated in the file",
-        bands=radar_bands or bands,
+        bands=_radar_bands(path, bands, told.notes) if told.radar else bands,
         notes=told.notes,
     )
     return Described(entry, samples)
+
+
+def _radar_bands(path: Path, names: Sequence[str], notes: list[str]) -> list[str]:
+    """`hh_db`, … of the names that say a polarisation, the others as they are: calibrate leaves those out."""
+    others = [name for name in names if not polarisation(name)]
+    if len(others) == len(names):
+        raise PassError(path, f"has no band of HH, HV, VV or VH (found: {', '.join(names)})", "name its bands, such as sigma0_hv")
+    notes += [f"band {name} is of no polarisation and is not used" for name in others]
+    return [f"{found}_db" if (found := polarisation(name)) else name for name in names]
 
 
 def _samples(path: Path, pass_id: str, bands: Sequence[str], kind: str, *, radar: bool) -> list[Sample]:
@@ -254,5 +263,5 @@ def _samples(path: Path, pass_id: str, bands: Sequence[str], kind: str, *, radar
     return [
         sample(str(path), number, pass_id, name, allowed=allowed, zero_is_nothing=radar)
         for number, name in numbered
-        if radar or name in OPTICAL
+        if (polarisation(name) if radar else name in OPTICAL)
     ]

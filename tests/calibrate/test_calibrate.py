@@ -19,6 +19,7 @@ from icegraph.calibrate import calibrate, radar
 from icegraph.calibrate.safe import SafeImage
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
+from icegraph.ingest import ingest
 from icegraph.ingest.manifest import Pass
 from icegraph.ingest.passes import describe
 from icegraph.scene import Scene
@@ -247,6 +248,36 @@ def write_unmapped(path: Path, pixels: np.ndarray, description: str = "sigma0_hv
         dataset.write(pixels.astype(np.float32), 1)
         dataset.set_band_description(1, description)
     return path
+
+
+@pytest.mark.parametrize("with_item", [True, False])
+def test_a_band_of_incidence_is_neither_checked_nor_taken_as_sigma_nought(with_item: bool, tmp_path: Path) -> None:
+    linear = np.random.default_rng(0).gamma(10.7, 0.02 / 10.7, (150, 170))
+    path = tmp_path / "a_20200101T000000.tif"
+    profile = {"driver": "GTiff", "count": 2, "height": 150, "width": 170, "dtype": "float32"}
+    with rasterio.open(path, "w", crs="EPSG:3976", transform=Affine(40, 0, 1e6, 0, -40, 2e6), **profile) as dataset:
+        dataset.write(np.stack([np.full(linear.shape, 2e4), linear]).astype(np.float32))
+        dataset.descriptions = ("incidence", "sigma0_hv")
+    if with_item:
+        bands = [{"name": "incidence"}, {"name": "sigma0_hv"}]
+        item = {"type": "Feature", "id": "a", "properties": {"datetime": "2020-01-01T00:00:00Z", "instruments": ["c-sar"]}}
+        (tmp_path / "a.json").write_text(json.dumps(item | {"assets": {"data": {"href": path.name, "bands": bands}}}))
+    manifest = ingest([tmp_path], tmp_path / "out")
+    (entry,) = manifest.passes
+    assert not manifest.refused
+    assert entry.bands == ["incidence", "hv_db"]
+    assert "band incidence is of no polarisation and is not used" in entry.notes
+    scene = calibrate(entry, tmp_path / "scene")
+    assert scene.bands == ["hv_db"]
+    assert np.nanmean(10 ** (scene.read(["hv_db"]) / 10)) == pytest.approx(0.02, rel=0.01)
+
+
+def test_a_radar_item_without_any_polarisation_is_refused(tmp_path: Path) -> None:
+    write_sar(tmp_path / "a.tif", np.random.default_rng(0).gamma(10.7, 0.02 / 10.7, (150, 170)), "x")
+    item = {"type": "Feature", "id": "a", "properties": {"datetime": "2020-01-01T00:00:00Z", "instruments": ["c-sar"]}}
+    (tmp_path / "a.json").write_text(json.dumps(item | {"assets": {"data": {"href": "a.tif", "bands": [{"name": "x"}]}}}))
+    with pytest.raises(PassError, match=r"a\.json: has no band of HH, HV, VV or VH \(found: x\)"):
+        describe(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(("gsd", "pixel_m", "noted"), [(0.001, 40, True), (4000.0, 40, True), (50.0, 50, False)])
