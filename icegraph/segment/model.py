@@ -14,14 +14,13 @@ from typing import Any, Literal, Self, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SegformerConfig, SegformerModel
 
 from icegraph.errors import ModelError
 from icegraph.segment.normalise import channels
+from icegraph.weights import load_weights
 
 WATER, BRASH, FLOE = 0, 1, 2
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -141,22 +140,8 @@ def load_segmenter(folder: Path) -> Segmenter:
     Raises:
         ModelError: The folder is no segmenter, or a file of it is missing, damaged or does not fit the other.
     """
-    mend = "name the folder of a trained segmenter, or train one again"
     config = read_config(folder)
-    try:
-        weights = load_file(folder / WEIGHTS)
-        # Built on no device first: a config that asks for far more than the file holds is refused before memory is taken for it.
-        with torch.device("meta"):
-            shapes = {name: tensor.shape for name, tensor in Segmenter(config).state_dict().items()}
-        if shapes != {name: tensor.shape for name, tensor in weights.items()}:
-            raise ModelError(folder / WEIGHTS, "its tensors are not those that config.json describes", mend)
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-            raise ModelError(folder / WEIGHTS, "it holds values that are not finite", mend)
-        model = Segmenter(config)
-        model.load_state_dict(weights)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise ModelError(folder / WEIGHTS, f"the weights cannot be read ({error})", mend) from error
-    return model.eval()
+    return load_weights(lambda: Segmenter(config), folder / WEIGHTS, "name the folder of a trained segmenter, or train one again")
 
 
 def read_config(folder: Path) -> SegmenterConfig:

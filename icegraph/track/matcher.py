@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing, TransformerConv
 from torch_geometric.utils import scatter, softmax
@@ -27,8 +25,10 @@ from torch_geometric.utils import scatter, softmax
 from icegraph.errors import ModelError
 from icegraph.graph.nodes import NAMES
 from icegraph.track.pair import CANDIDATE_GEOMETRY, SPATIAL_ATTRIBUTES, SUPPORT_ATTRIBUTES, Pair
+from icegraph.weights import load_weights
 
 _CONSENSUS = 3
+_MOST = {"width": 4096, "rounds": 64, "heads": 64}
 
 
 @dataclass(frozen=True)
@@ -230,15 +230,19 @@ def read_matcher(folder: Path) -> Matcher:
     Raises:
         ModelError: The folder holds no whole matcher, or one for other features.
     """
+    mend = "name the folder of a matcher, or train it anew"
+    path = folder / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text())
-        if config.pop("kind") != "matcher":
-            raise ModelError(folder, "not a matcher", "name the folder of a matcher")
-        config = MatcherConfig(**config | {"features": tuple(config["features"])})
-        if config.features != NAMES:
-            raise ModelError(folder, f"made for the features {list(config.features)}", f"train one for {list(NAMES)}")
-        matcher = Matcher(config)
-        matcher.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(folder, f"not a readable matcher ({error})", "train it anew or fetch it again") from error
-    return matcher.eval()
+        content = json.loads(path.read_text())
+        if content.pop("kind") != "matcher":
+            raise ModelError(folder, "not a matcher", mend)
+        config = MatcherConfig(**content | {"features": tuple(content["features"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(path, f"not the config of a matcher ({error})", mend) from error
+    if config.features != NAMES:
+        raise ModelError(folder, f"made for the features {list(config.features)}", f"train one for {list(NAMES)}")
+    for name, most in _MOST.items():
+        value = getattr(config, name)
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise ModelError(path, f"{name} is {value}, not a whole number from 1 to {most}", mend)
+    return load_weights(lambda: Matcher(config), folder / "model.safetensors", mend)

@@ -155,5 +155,5 @@ def test_one_pass_and_passes_apart_are_refused(tmp_path, matcher):
 
 def test_missing_model_is_told(tmp_path):
     build_graph(tables(20, 2), tmp_path / "graph")
-    with pytest.raises(ModelError, match="not a readable matcher"):
+    with pytest.raises(ModelError, match="not the config of a matcher"):
         track(tmp_path / "graph", tmp_path / "nothing", tmp_path / "tracks")

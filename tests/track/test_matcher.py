@@ -115,14 +115,21 @@ def test_a_matcher_is_read_as_it_was_written(fresh, tmp_path):
 
 
 def test_broken_matchers_are_refused(fresh, tmp_path):
-    with pytest.raises(ModelError, match="not a readable matcher"):
+    with pytest.raises(ModelError, match=r"config\.json: not the config of a matcher"):
         read_matcher(tmp_path)
     write_matcher(fresh, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for wrong, reason in (
         ({"kind": "segmenter"}, "not a matcher"),
         ({"features": ["area"]}, "made for the features"),
-        ({"width": 64}, "not a readable"),
+        ({"more": 1}, "not the config of a matcher"),
+        ({"width": 64}, "not those that config.json describes"),
+        ({"heads": 64}, "not those that config.json describes"),
+        ({"width": 4000}, "not those that config.json describes"),  # gigabytes, if it were built
+        ({"width": 20_000}, "width is 20000, not a whole number from 1 to"),
+        ({"rounds": 10**9}, "rounds is 1000000000, not a whole number from 1 to"),
+        ({"heads": 0}, "heads is 0, not a whole number from 1 to"),
+        ({"width": 32.5}, r"width is 32\.5, not a whole number from 1 to"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | wrong))
         with pytest.raises(ModelError, match=reason):
@@ -130,5 +137,14 @@ def test_broken_matchers_are_refused(fresh, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     weights = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(ModelError, match="not a readable matcher"):
+    with pytest.raises(ModelError, match="the weights cannot be read"):
+        read_matcher(tmp_path)
+
+
+def test_a_matcher_with_endless_weights_is_refused(tmp_path):
+    matcher = Matcher(MatcherConfig())
+    with torch.no_grad():
+        next(matcher.parameters())[0] = float("nan")
+    write_matcher(matcher, tmp_path)
+    with pytest.raises(ModelError, match="values that are not finite"):
         read_matcher(tmp_path)
