@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from icegraph.evaluate.matching import Link
+from icegraph.graph.scale import grid_scale
 from icegraph.grid import Grid, Window, tiles
 from icegraph.scene import read_grid
 from icegraph.truth import IGNORE, read_labels
@@ -94,8 +95,8 @@ class DriftErrors:
     """Errors of displacements, measured minus known.
 
     Args:
-        error_m: Along x and y, [N, 2], metres.
-        known_m: Known displacement, [N, 2], metres.
+        error_m: Along x and y, [N, 2], metres over the ground.
+        known_m: Known displacement, [N, 2], metres over the ground.
         seconds: Time between the two passes, [N].
     """
 
@@ -132,8 +133,9 @@ def drift_errors(
     known: Mapping[str, Mapping[int, tuple[float, float]]],
     identities: Mapping[str, Mapping[int, int]],
     times: Mapping[str, datetime],
+    crs: str,
 ) -> DriftErrors:
-    """Compare displacements of rightly matched floes with the known ones.
+    """Compare displacements of rightly matched floes with the known ones, over the ground.
 
     Args:
         links: Right links only (`matching.right_links`).
@@ -141,8 +143,9 @@ def drift_errors(
         known: Pass id → identity → (x, y) in metres and the same projection, of known floes that are not cut.
         identities: Pass id → floe id → identity.
         times: Pass id → time.
+        crs: The projection of the places.
     """
-    error, truth, seconds = [], [], []
+    error, truth, seconds, middle = [], [], [], []
     for link in links:
         identity = identities[link.pass_from][link.floe_from]
         ends = (
@@ -158,7 +161,9 @@ def drift_errors(
         error.append((b - a) - (d - c))
         truth.append(d - c)
         seconds.append(lapse)
-    return DriftErrors(np.array(error).reshape(-1, 2), np.array(truth).reshape(-1, 2), np.array(seconds, float))
+        middle.append((c + d) / 2)
+    scale = grid_scale(crs, *np.array(middle).reshape(-1, 2).T)[:, None]
+    return DriftErrors(np.array(error).reshape(-1, 2) / scale, np.array(truth).reshape(-1, 2) / scale, np.array(seconds, float))
 
 
 def _known_extent(labels: Path, grid: Grid) -> Window:

@@ -202,12 +202,12 @@ def _link_figures(
         own = [pass_id for pass_id in known_order if sensor_of[pass_id] == sensor]
         told = links_within(links, own)
         matching[sensor] = sum(count_links(told, identities, own).values(), LinkCounts()).metrics()
-        drift[sensor] = drift_errors(right_links(told, identities), found, known, identities, times)
+        drift[sensor] = drift_errors(right_links(told, identities), found, known, identities, times, tables.crs)
     crossing = [counts for (a, b), counts in count_links(links, identities, known_order).items() if sensor_of[a] != sensor_of[b]]
     if crossing:
         matching["mixed"] = sum(crossing, LinkCounts()).metrics()
         told = [link for link in links if sensor_of[link.pass_from] != sensor_of[link.pass_to]]
-        drift["mixed"] = drift_errors(right_links(told, identities), found, known, identities, times)
+        drift["mixed"] = drift_errors(right_links(told, identities), found, known, identities, times, tables.crs)
     sighted = zip(tables.sightings["pass_id"], tables.sightings["floe_id"].astype(int), strict=True)
     cut = np.array([floe not in found[pass_id] for pass_id, floe in sighted], bool)
     forecast = hindcast(tables, known, identities, times, sensor_of, _place_sigma(tables, scenes, areas), cut)

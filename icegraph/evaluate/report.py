@@ -514,7 +514,7 @@ def _model_row(model: Path) -> dict[str, str]:
     if isinstance(held, dict):
         figures = [f"{name.replace('_', ' ')} {show_number(value)}" for name, value in held.items() if _is_number(value)]
         told.append("on data held out in training: " + ", ".join(figures))
-    return {"name": _model_name(model), "folder": str(model), "sha256": sha256(model), "about": "; ".join(told)}
+    return {"name": _model_name(model), "sha256": sha256(model), "about": "; ".join(told)}
 
 
 def _parents(run: Run) -> list[dict[str, str]]:

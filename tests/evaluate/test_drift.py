@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
+from pyproj import Geod, Proj
 
 from icegraph.evaluate.drift import DriftErrors, drift_errors, known_places, label_places
 from icegraph.evaluate.matching import Link
@@ -16,15 +17,17 @@ from icegraph.scene import read_grid
 from .conftest import write_raster
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
+CRS = "EPSG:3413"
+_, Y = Proj(CRS)(-45, 70)  # where the projection's scale is 1
 
 
 def test_errors_of_a_known_motion_have_their_closed_form():
     times = {"a": START, "b": START + timedelta(hours=10)}
-    known = {"a": {1: (0.0, 0.0), 2: (100.0, 0.0)}, "b": {1: (3600.0, 0.0), 2: (3700.0, 0.0)}}
-    found = {"a": {1: (5.0, 5.0), 2: (105.0, 5.0)}, "b": {1: (3605.0 + 30, 5.0 + 40), 2: (3705.0 - 10, 5.0)}}
+    known = {"a": {1: (0.0, Y), 2: (100.0, Y)}, "b": {1: (3600.0, Y), 2: (3700.0, Y)}}
+    found = {"a": {1: (5.0, Y + 5), 2: (105.0, Y + 5)}, "b": {1: (3605.0 + 30, Y + 45), 2: (3705.0 - 10, Y + 5)}}
     identities = {"a": {1: 1, 2: 2}, "b": {1: 1, 2: 2}}
     links = [Link("a", 1, "b", 1), Link("a", 2, "b", 2)]
-    figures = drift_errors(links, found, known, identities, times).metrics()
+    figures = drift_errors(links, found, known, identities, times, CRS).metrics()
     assert figures["rmse_m"] == pytest.approx(np.sqrt((50**2 + 10**2) / 2))
     assert figures["rmse_m_s"] == pytest.approx(np.sqrt((50**2 + 10**2) / 2) / 36000)
     assert (figures["bias_x_m"], figures["bias_y_m"]) == pytest.approx((10, 20))
@@ -33,14 +36,29 @@ def test_errors_of_a_known_motion_have_their_closed_form():
     assert figures["floes"] == 2
 
 
+def test_errors_and_speeds_are_over_the_ground():
+    x, y = Proj(CRS)(-30, 55)
+    known = {"a": {1: (x, y)}, "b": {1: (x + 3600, y)}}
+    found = {"a": {1: (x, y)}, "b": {1: (x + 3600, y + 100)}}
+    identities = {"a": {1: 1}, "b": {1: 1}}
+    times = {"a": START, "b": START + timedelta(hours=10)}
+    figures = drift_errors([Link("a", 1, "b", 1)], found, known, identities, times, CRS).metrics()
+
+    def ground(a, b):
+        return Geod(ellps="WGS84").inv(*Proj(CRS)(*a, inverse=True), *Proj(CRS)(*b, inverse=True))[2]
+
+    assert figures["known_speed_m_s"] == pytest.approx(ground(known["a"][1], known["b"][1]) / 36000, rel=1e-5)
+    assert figures["rmse_m"] == pytest.approx(ground(known["b"][1], found["b"][1]), rel=1e-3)
+
+
 def test_floes_cut_by_an_edge_are_left_out():
     times = {"a": START, "b": START + timedelta(hours=1)}
     whole = {"a": {1: (0.0, 0.0)}, "b": {1: (10.0, 0.0)}}
     cut = {"a": {1: (0.0, 0.0)}, "b": {}}
     link, identities = [Link("a", 1, "b", 1)], {"a": {1: 1}, "b": {1: 1}}
-    assert drift_errors(link, whole, whole, identities, times).metrics()["floes"] == 1
-    assert drift_errors(link, whole, cut, identities, times).metrics() == {}
-    assert drift_errors(link, cut, whole, identities, times).metrics() == {}
+    assert drift_errors(link, whole, whole, identities, times, CRS).metrics()["floes"] == 1
+    assert drift_errors(link, whole, cut, identities, times, CRS).metrics() == {}
+    assert drift_errors(link, cut, whole, identities, times, CRS).metrics() == {}
 
 
 def test_no_links_give_no_figures():

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from icegraph.errors import InputError
@@ -100,8 +102,13 @@ def test_the_page_fetches_nothing(full):
 def test_the_page_names_every_pass_file_and_model(full):
     run, _, _, page = full
     words = " ".join(page.text)
-    for expected in [*run.scenes, "cd" * 32, "ab" * 32, "segmenter-sar", "The polarisation was taken from the file name."]:
+    for expected in [*run.scenes, "cd" * 32, "ab" * 32, "SAR segmenter", "The polarisation was taken from the file name."]:
         assert expected in words
+
+
+def test_the_page_is_the_same_wherever_the_models_lay(made_run, tmp_path):
+    pages = [run_evaluate(made_run, tmp_path / "out", models=[write_model(tmp_path / place / "model")])[1] for place in ("work", "kept")]
+    assert pages[0] == pages[1]
 
 
 def test_a_hostile_file_name_stays_text(full):
@@ -163,6 +170,21 @@ def test_two_sensors_are_told_apart(tmp_path):
     assert set(metrics["sensors"]) == {"sar", "optical"}
     assert "true colour" in text
     assert metrics["sensors"]["optical"]["matching"]["recall"] == 0  # its tracks were not given
+
+
+def test_what_was_never_matched_between_two_sensors_lowers_their_recall(tmp_path):
+    sar, optical = drifting_discs(tmp_path / "a", passes=1), drifting_discs(tmp_path / "b", "optical", passes=1)
+    table = pd.concat([pd.read_parquet(run.root / "truth" / "floes.parquet") for run in (sar, optical)])
+    for name, place in optical.truth.items():
+        for raster in (place, place.with_name(f"{name}.classes.tif")):
+            shutil.copyfile(raster, sar.root / "truth" / raster.name)
+    table.to_parquet(sar.root / "truth" / "floes.parquet")
+    truth = sar.truth | {name: sar.root / "truth" / place.name for name, place in optical.truth.items()}
+    metrics, _, _ = run_evaluate(
+        sar, tmp_path / "out", scenes=sar.scenes | optical.scenes, segments=sar.segments | optical.segments, truth=truth
+    )
+    assert metrics["sensors"]["mixed"]["matching"]["recall"] == 0
+    assert metrics["sensors"]["mixed"]["matching"]["true"] == 24
 
 
 def test_outlines_moved_aside_score_less(tmp_path):
