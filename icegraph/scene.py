@@ -31,6 +31,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from shapely.geometry import Polygon, mapping
 
+from icegraph.bounds import lonlat_bounds, split_outline
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window, tiles
 from icegraph.store import atomic_path, sha256
@@ -208,7 +209,7 @@ def scene_folders(places: Iterable[Path], sensor: str | None = None) -> dict[str
 
 
 def footprint(grid: Grid) -> dict[str, Any]:
-    """The outline of a grid as a GeoJSON polygon in longitude and latitude, with points along the edges."""
+    """The outline of a grid as one polygon in longitude and latitude, uncut where it crosses 180 degrees, with points along the edges."""
     steps = np.linspace(0, 1, 9)[:-1]
     height, width = grid.height - 1.0, grid.width - 1.0
     row = np.concatenate([0 * steps, height * steps, height + 0 * steps, height * (1 - steps)])
@@ -238,10 +239,8 @@ def write_item(
         rasters: Name of each band or mask → its file name in the folder.
         properties: What else the item says: platform, lineage (`icegraph.store.lineage`), licence.
     """
-    outline = footprint(grid)
-    lonlat = np.array(outline["coordinates"][0])
-    bbox = [*lonlat.min(axis=0).tolist(), *lonlat.max(axis=0).tolist()]
-    item = pystac.Item(pass_id, outline, bbox, time, dict(properties), stac_extensions=_EXTENSIONS)
+    lon, lat = np.array(footprint(grid)["coordinates"][0]).T
+    item = pystac.Item(pass_id, split_outline(lon, lat), list(lonlat_bounds(lon, lat)), time, dict(properties), stac_extensions=_EXTENSIONS)
     item.properties |= {
         "icegraph:sensor": sensor,
         "proj:code": grid.crs,

@@ -5,6 +5,8 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+from pyproj import Transformer
+from shapely.geometry import Point, shape
 
 from icegraph.errors import PassError
 from icegraph.grid import NORTH, Grid, Window, tiles
@@ -54,9 +56,26 @@ def test_item_is_valid_stac_and_names_the_files_by_checksum(tmp_path: Path) -> N
     write(tmp_path / "s")
     item = pystac.Item.from_file(str(tmp_path / "s" / "item.json"))
     assert item.assets["hv_db"].extra_fields["file:checksum"] == "1220" + sha256(tmp_path / "s" / "hv_db.tif")
-    west, south, east, north = item.bbox
-    assert -45.1 < west < east < 0 or -45.1 < west < east < 180
-    assert 89 < south < north <= 90
+    # A corner of the grid is the pole, and its edges lie on the meridians of 45 and 135 degrees east.
+    x, y = 40.0 * 700 - 20, 40.0 * 600 - 20
+    lon, lat = Transformer.from_crs(NORTH, "EPSG:4326", always_xy=True).transform([x, 20, x, 20], [20, y, y, 20])
+    assert item.bbox == pytest.approx([lon[0], lat[2], lon[1], lat[3]], abs=1e-5)
+
+
+def test_a_scene_across_180_degrees_is_bounded_and_outlined_there(tmp_path: Path) -> None:
+    to_metres = Transformer.from_crs("EPSG:4326", NORTH, always_xy=True)
+    x, y = to_metres.transform([178.0, -178.0], [75.0, 75.0])
+    grid = Grid.covering(NORTH, np.array(x), np.add(y, [0, 9000.0]), 250.0)
+    with write_band(tmp_path / "valid.tif", grid, "uint8") as band:
+        band.write(Window(0, 0, *grid.shape), np.ones(grid.shape, np.uint8))
+    scene = write_item(tmp_path, pass_id="a", time=TIME, sensor="sar", grid=grid, rasters={"valid": "valid.tif"}, properties={})
+    west, _, east, _ = scene.item.bbox
+    assert 177 < west < 180 and -180 < east < -177
+    outline = shape(scene.item.geometry)
+    for lon, inside in ((179.9, True), (-179.9, True), (0, False), (170, False)):
+        row, col = (values[0] for values in grid.rowcol(*(np.array([v]) for v in to_metres.transform(lon, 75.0))))
+        assert (0 <= row < grid.height and 0 <= col < grid.width) == inside
+        assert outline.covers(Point(lon, 75.0)) == inside
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:

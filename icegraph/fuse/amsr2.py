@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from icegraph.bounds import Bounds, lonlat_bounds
 from icegraph.errors import PassError
 from icegraph.tai93 import from_tai93
 
@@ -81,10 +82,17 @@ class Swath:
     land: Points | None
 
 
-def describe_swath(path: Path) -> tuple[datetime, tuple[float, float, float, float], str]:
-    """Middle time (UTC), bounds (west, south, east, north, degrees) and platform of a granule, from its geolocation alone.
+class Granule(NamedTuple):
+    """What a granule tells of itself: its middle time (UTC), where its points lie, its platform, and whether it was simulated."""
 
-    A granule that crosses the date line or a pole gets the bounds -180 … 180.
+    time: datetime
+    bounds: Bounds
+    platform: str
+    simulated: bool
+
+
+def describe_swath(path: Path) -> Granule:
+    """Describe a granule from its attributes and its geolocation.
 
     Raises:
         PassError: The file is damaged or is not an AMSR2 L1R granule.
@@ -101,8 +109,9 @@ def describe_swath(path: Path) -> tuple[datetime, tuple[float, float, float, flo
         good, timed = np.isfinite(lon) & np.isfinite(lat), seconds[seconds > 0]
         if not good.any() or not timed.size:
             raise PassError(path, "no scan has a position and a time", _MEND)
-        bounds = (float(lon[good].min()), float(lat[good].min()), float(lon[good].max()), float(lat[good].max()))
-        return from_tai93(float(np.median(timed))), bounds, _attribute(file, "PlatformShortName") or PLATFORM
+        simulated = "simulat" in (_attribute(file, "ProcessingCenter") or "").lower()
+        platform = _attribute(file, "PlatformShortName") or PLATFORM
+        return Granule(from_tai93(float(np.median(timed))), lonlat_bounds(lon[good], lat[good]), platform, simulated)
 
 
 def read_swath(path: Path) -> Swath:

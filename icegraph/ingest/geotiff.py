@@ -11,8 +11,8 @@ import rasterio
 import rasterio.warp
 from rasterio.enums import ColorInterp
 
+from icegraph.bounds import Bounds, lonlat_bounds, raster_bounds
 from icegraph.errors import PassError
-from icegraph.ingest.bounds import Bounds, lonlat_bounds, raster_bounds
 from icegraph.ingest.pixels import open_raster, sample_lines
 from icegraph.ingest.stac import parse_time, polarisation
 from icegraph.ingest.tiff import check_tiff

@@ -11,8 +11,8 @@ import rasterio
 from pyproj.exceptions import ProjError
 from rasterio.errors import CRSError, RasterioError
 
+from icegraph.bounds import Bounds
 from icegraph.errors import IceGraphError, PassError
-from icegraph.ingest.bounds import Bounds
 from icegraph.ingest.geotiff import FALSE_BANDS, OPTICAL, companions, folder_name, guess, raster_lonlat, true_colour_of
 from icegraph.ingest.manifest import File, Pass
 from icegraph.ingest.pixels import Sample, open_raster, sample
@@ -158,16 +158,16 @@ def _describe_safe(path: Path) -> Described:
 def _describe_swath(path: Path) -> Described:
     from icegraph.fuse.amsr2 import describe_swath
 
-    time, bounds, platform = describe_swath(path)
+    granule = describe_swath(path)
     entry = Pass(
         id=folder_name(path.stem),
         kind="amsr2",
         href=path.resolve(),
         files=_files([path]),
-        time=time,
-        platform=platform,
-        bounds=bounds,
-        licence="JAXA G-Portal terms of use",
+        time=granule.time,
+        platform=granule.platform,
+        bounds=granule.bounds,
+        licence="simulated" if granule.simulated else "JAXA G-Portal terms of use",
         bands=[],
     )
     return Described(entry, [])

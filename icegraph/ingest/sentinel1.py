@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 
+from icegraph.bounds import Bounds, lonlat_bounds
 from icegraph.errors import PassError
-from icegraph.ingest.bounds import Bounds, lonlat_bounds
 from icegraph.ingest.container import Container, child_text, open_folder, open_zip
 from icegraph.ingest.stac import parse_time
 from icegraph.ingest.tiff import check_tiff_stream

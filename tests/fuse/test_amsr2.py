@@ -37,10 +37,17 @@ def granule(tmp_path: Path) -> Path:
 
 
 def test_a_granule_is_described_without_its_overlap(granule: Path) -> None:
-    time, bounds, platform = describe_swath(granule)
+    time, bounds, platform, simulated = describe_swath(granule)
     assert abs((time - TIME).total_seconds()) < 1e-3
     assert bounds == pytest.approx((10.0, 70.2, 14.85, 70.9), abs=1e-4)
-    assert platform == "GCOM-W1"
+    assert (platform, simulated) == ("GCOM-W1", False)
+
+
+def test_a_granule_across_180_degrees_is_bounded_by_where_it_lies(granule: Path) -> None:
+    with h5py.File(granule, "a") as file:
+        name = "Longitude of Observation Point for 89A"
+        file[name][:] = (file[name][:] + 168 + 180) % 360 - 180
+    assert describe_swath(granule).bounds == pytest.approx((178.0, 70.2, -177.15, 70.9), abs=1e-4)
 
 
 def test_low_frequencies_lie_on_every_second_89_ghz_point(granule: Path) -> None:

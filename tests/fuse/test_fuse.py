@@ -57,8 +57,8 @@ def half_and_half() -> Snapshot:
 
 def swath(snapshot: Snapshot, folder: Path, seed: int = 0) -> Entry:
     path = write_amsr2(snapshot, folder, rng=np.random.default_rng(seed))
-    time, bounds, _ = describe_swath(path)
-    return Entry(path, time, bounds)
+    granule = describe_swath(path)
+    return Entry(path, granule.time, granule.bounds)
 
 
 @pytest.fixture(scope="module")

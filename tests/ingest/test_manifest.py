@@ -12,7 +12,7 @@ from icegraph.store import Refusal
 def test_swaths_are_partners_and_not_scenes(simulated_safe: Path, tmp_path: Path) -> None:
     manifest = ingest([simulated_safe.parent], tmp_path)
     assert [entry.kind for entry in manifest.scenes] == ["sentinel1"]
-    assert [(entry.kind, entry.platform) for entry in manifest.partners] == [("amsr2", "GCOM-W1")]
+    assert [(entry.kind, entry.platform, entry.licence) for entry in manifest.partners] == [("amsr2", "GCOM-W1", "simulated")]
     assert not manifest.refused
 
 

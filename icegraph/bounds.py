@@ -1,8 +1,13 @@
-"""Bounds in longitude and latitude of what lies near a pole, where longitudes wrap."""
+"""Bounds and outlines in longitude and latitude of what lies near a pole, where longitudes wrap."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pyproj import CRS, Transformer
+from shapely import Polygon, box, unary_union
+from shapely.affinity import translate
+from shapely.geometry import mapping
 
 Bounds = tuple[float, float, float, float]
 
@@ -36,6 +41,20 @@ def raster_bounds(crs: CRS | str, left: float, bottom: float, right: float, top:
     y = np.concatenate([0 * step + bottom, 0 * step + top, bottom + (top - bottom) * step, bottom + (top - bottom) * step])
     lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
     return lonlat_bounds(lon, lat)
+
+
+def split_outline(lon: ArrayLike, lat: ArrayLike) -> dict[str, Any]:
+    """A closed outline (degrees, its first point given again at its end) as GeoJSON, cut at 180 degrees as RFC 7946, section 3.1.9, asks.
+
+    An outline that goes round a pole becomes one that reaches up to it.
+    """
+    lon, lat = np.unwrap(np.asarray(lon, float), period=360), np.asarray(lat, float)
+    if abs(lon[-1] - lon[0]) > 180:
+        pole = np.copysign(90.0, lat[0])
+        lon, lat = np.append(lon, [lon[-1], lon[0]]), np.append(lat, [pole, pole])
+    whole = Polygon(np.column_stack([lon, lat]))
+    turns = (translate(whole & box(turn - 180, -90, turn + 180, 90), -turn) for turn in (-360, 0, 360))
+    return dict(mapping(unary_union([part for part in turns if part.area > 0])))
 
 
 def _wrap(lon: float) -> float:
