@@ -219,7 +219,7 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
                 shutil.copytree(scene.folder, fresh / "scene", copy_function=link_or_copy)
     if not counts:
         manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
-    return [*(Refusal(str(early.path), early.reason) for early in manifest.refused), *refused], counts
+    return [*manifest.refused, *refused], counts
 
 
 def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: float) -> None:

@@ -41,9 +41,7 @@ def submit_pipeline(
     name = run_name or f"{package.stem} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     try:
         client = kfp.Client(host=endpoint, existing_token=os.environ.get("KFP_TOKEN"))
-        run = client.create_run_from_pipeline_package(
-            str(package), arguments=arguments, run_name=name, experiment_name=experiment
-        )
+        run = client.create_run_from_pipeline_package(str(package), arguments=arguments, run_name=name, experiment_name=experiment)
         link = f"{endpoint.rstrip('/')}/#/runs/details/{run.run_id}"
         state = str(client.wait_for_run_completion(run.run_id, timeout=7 * 24 * 3600).state) if wait else ""
     except kfp_server_api.ApiException as error:
