@@ -82,17 +82,18 @@ def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None) -> Scene:
 
 
 def _optical(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str]) -> _Result:
-    from icegraph.calibrate.optical import Picture, calibrate_optical
+    from icegraph.calibrate.optical import Mask, Picture, calibrate_optical
 
     item = _item(entry)
     if item is None:
         known = {file.path for file in entry.files}
-        false, land = (path if path in known else None for path in companions(entry.href))
+        false, beside = (path if path in known else None for path in companions(entry.href))
+        land = Mask(beside) if beside else None
         own = tuple(entry.bands[:3]) if false else tuple(entry.bands)
         pictures = [Picture(entry.href, own)] + ([Picture(false, FALSE_BANDS)] if false else [])
     else:
         pictures = [Picture(asset.path, asset.bands) for asset in item.assets if asset.bands]
-        land = next((asset.path for asset in item.assets if asset.land), None)
+        land = next((Mask(asset.path, water=asset.mask == "water") for asset in item.assets if asset.mask), None)
     grid, rasters = calibrate_optical(pictures, land, folder, notes)
     _tell_pixel_kept(grid, pixel_m, notes)
     return _Result("optical", grid, rasters)

@@ -49,6 +49,14 @@ class Picture:
     bands: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Mask:
+    """A picture on the grid of a pass that is not black over land, or where `water` is true, over water."""
+
+    path: Path
+    water: bool = False
+
+
 def reflectance(shown: NDArray[np.uint8]) -> Floats:
     """Reflectance, 0 to 1, of Worldview's 8-bit values (what the stretch puts below 0 or above 1 is cut)."""
     return np.asarray(_TABLE[shown])
@@ -68,12 +76,12 @@ def land_mask(pixels: NDArray[np.uint8]) -> Bools:
     return np.asarray((pixels[:3] if len(pixels) >= 3 else pixels[:1]).any(axis=0))
 
 
-def calibrate_optical(pictures: Sequence[Picture], land: Path | None, folder: Path, notes: list[str]) -> tuple[Grid, dict[str, str]]:
+def calibrate_optical(pictures: Sequence[Picture], land: Mask | None, folder: Path, notes: list[str]) -> tuple[Grid, dict[str, str]]:
     """Write reflectance and masks of an optical pass into `folder`; gives the grid and name → file.
 
     Args:
         pictures: The rasters, all on one grid; a band found twice is taken from the first.
-        land: A mask picture on the same grid, if any.
+        land: What tells land, if anything.
         folder: Where `<band>.tif` go.
         notes: Takes what was left out.
 
@@ -82,7 +90,7 @@ def calibrate_optical(pictures: Sequence[Picture], land: Path | None, folder: Pa
     """
     sources = _sources(pictures)
     with ExitStack() as stack:
-        opened = {path: stack.enter_context(rasterio.open(path)) for path in [*sources, *([land] if land else [])]}
+        opened = {path: stack.enter_context(rasterio.open(path)) for path in [*sources, *([land.path] if land else [])]}
         grid = _one_grid(opened)
         names = [name for name in BANDS if any(name in found for found in sources.values())]
         masks = ["valid", *(["land"] if land else []), *(["cloud"] if "swir22" in names else [])]
@@ -102,7 +110,7 @@ def _write_window(
     grid: Grid,
     opened: Mapping[Path, rasterio.io.DatasetReader],
     sources: Mapping[Path, Mapping[str, int]],
-    land: Path | None,
+    land: Mask | None,
     writers: Mapping[str, Callable[[Window, NDArray[Any]], None]],
 ) -> None:
     wide = window.padded(_HALO, grid.shape)
@@ -115,7 +123,7 @@ def _write_window(
         seen &= present
     masks = {"valid": seen[inside]}
     if land:
-        masks["land"] = land_mask(opened[land].read(window=window.rasterio()))
+        masks["land"] = land_mask(opened[land.path].read(window=window.rasterio())) != land.water
         masks["valid"] = masks["valid"] & ~masks["land"]
     if "swir22" in bands:
         masks["cloud"] = cloud_mask(np.where(seen, bands["swir22"], np.nan).astype(np.float32))[inside] & seen[inside]

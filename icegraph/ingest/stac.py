@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 from icegraph.errors import PassError
 
 _ITEM_LIMIT = 4 << 20  # bytes
-_MASK_ROLES = {"water-mask", "land-mask", "land-water"}
+_MASK_ROLES = {"land-mask": "land", "land-water": "land", "water-mask": "water"}  # role → what is not black there
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}"  # ids become folder names
 
 BANDS_OF_KEY = {
@@ -26,12 +26,12 @@ BANDS_OF_KEY = {
 
 @dataclass(frozen=True)
 class Asset:
-    """A raster of an item: its file, its band names in the file's order, and whether it is a land mask."""
+    """A raster of an item: its file, its band names in the file's order, and of what it is a mask (`land`, `water`, or empty)."""
 
     key: str
     path: Path
     bands: tuple[str, ...]
-    land: bool
+    mask: str
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ def parse_time(text: str) -> datetime:
 def _asset(item: Path, key: str, entry: Any, notes: list[str]) -> Asset | None:
     """The asset, or None where it is of no use: a thumbnail, metadata, a raster whose bands nothing names."""
     entry = entry if isinstance(entry, dict) else {}
-    land = bool({str(role) for role in _listed(entry, "roles")} & _MASK_ROLES) or key.lower().replace("_", "") in ("landmask", "watermask")
+    mask = _mask(key, _listed(entry, "roles"), notes)
     listed = _listed(entry, "eo:bands") or _listed(entry, "bands")
     named = tuple(str(band.get("name") or band.get("eo:common_name")) for band in listed if isinstance(band, dict))
-    bands = () if land else named or BANDS_OF_KEY.get(key.lower(), ())
-    if not bands and not land:
+    bands = () if mask else named or BANDS_OF_KEY.get(key.lower(), ())
+    if not bands and not mask:
         notes.append(f"asset {key} names no bands and is not used")
         return None
     href, media = str(entry.get("href", "")), str(entry.get("type") or "")
@@ -143,7 +143,17 @@ def _asset(item: Path, key: str, entry: Any, notes: list[str]) -> Asset | None:
         raise PassError(item, f"its asset {key!r} names {href}, which is not there", "put the file beside the item")
     if bands and not named:
         notes.append(f"asset {key} names no bands: {', '.join(bands)} guessed from its key")
-    return Asset(key, place, bands, land)
+    return Asset(key, place, bands, mask)
+
+
+def _mask(key: str, roles: list[Any], notes: list[str]) -> str:
+    """What a mask asset shows: its key is believed before its roles, for masks of land are given the role `water-mask` too."""
+    named = re.fullmatch(r"(land|water)[-_ ]?mask", key.lower())
+    by_role = next((_MASK_ROLES[role] for role in map(str, roles) if role in _MASK_ROLES), "")
+    mask = named[1] if named else by_role
+    if mask and not (named and mask == "land"):
+        notes.append(f"asset {key} is taken for a mask of {mask}: what is not black there is {mask}")
+    return mask
 
 
 def resolve(item: Path, key: str, href: str) -> Path:

@@ -126,6 +126,36 @@ def item(folder: Path, assets: dict[str, tuple[str, list[str]]]) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("key", "role", "shown"),
+    [
+        ("landmask", "water-mask", "land"),
+        ("land_mask", "data", "land"),
+        ("watermask", "water-mask", "water"),
+        ("watermask", "data", "water"),
+        ("surface", "water-mask", "water"),
+        ("surface", "land-mask", "land"),
+    ],
+)
+def test_a_mask_shows_what_its_key_or_else_its_role_says(key: str, role: str, shown: str, tmp_path: Path) -> None:
+    write_rgb(tmp_path / "a.tif", alpha=False)
+    path = item(tmp_path, {"truecolor": ("a.tif", ["red", "green", "blue"])})
+    fields = json.loads(path.read_text())
+    fields["assets"][key] = {"href": "mask.tif", "roles": [role]}
+    path.write_text(json.dumps(fields))
+    pixels = np.zeros((1, 70, 90), np.uint8)
+    pixels[:, :, :30] = 1
+    profile = {"driver": "GTiff", "count": 1, "height": 70, "width": 90, "dtype": "uint8"}
+    with rasterio.open(
+        tmp_path / "mask.tif", "w", crs="EPSG:3413", transform=rasterio.transform.from_origin(0, 0, 250, 250), **profile
+    ) as dataset:
+        dataset.write(pixels)
+    scene = calibrate(describe(path).entry, tmp_path / "scene")
+    np.testing.assert_array_equal(scene.mask("land"), (pixels[0] > 0) == (shown == "land"))
+    told = f"asset {key} is taken for a mask of {shown}: what is not black there is {shown}" in scene.item.properties["icegraph:notes"]
+    assert told == (not key.startswith("land"))
+
+
 def test_rasters_of_one_pass_on_two_grids_are_refused(tmp_path: Path) -> None:
     write_rgb(tmp_path / "a.tif")
     write_rgb(tmp_path / "b.tif", rows=71)
