@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 import rasterio
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import convolve1d
 
 from icegraph.calibrate import speckle
 from icegraph.calibrate.geocode import Backward, Forward, TieValues, bilinear, source_window
@@ -95,16 +95,24 @@ def _strips(shape: tuple[int, int]) -> list[Window]:
 
 
 def _filter(image: RadarImage, band: str, window: Window, average: int = 1) -> Floats:
-    """A window without speckle, linear; with `average` > 1, the mean of average × average pixels around each."""
+    """A window without speckle, linear; with `average` > 1, the mean of a square of that side about each pixel's centre."""
     wide = window.padded(image.halo + speckle.HALO + average, image.shape)
     sigma, noise = image.read_band(band, wide)
     out = lee(sigma, image.looks, noise)
     if average > 1:
         known = np.isfinite(out)
-        weight = uniform_filter(known.astype(np.float32), average, mode="nearest")
+        weight = _centred_mean(known.astype(np.float32), average)
         with np.errstate(invalid="ignore", divide="ignore"):
-            out = np.where(known, uniform_filter(np.where(known, out, 0), average, mode="nearest") / weight, np.nan).astype(np.float32)
+            out = np.where(known, _centred_mean(np.where(known, out, 0), average) / weight, np.nan).astype(np.float32)
     return out[window.within(wide).slices]
+
+
+def _centred_mean(pixels: Floats, side: int) -> Floats:
+    """The mean of side × side pixels about each; of an even side, the pixels at the rim count half."""
+    kernel = np.ones(side + 1 - side % 2) / side
+    if side % 2 == 0:
+        kernel[[0, -1]] /= 2
+    return np.asarray(convolve1d(convolve1d(pixels, kernel, axis=0, mode="nearest"), kernel, axis=1, mode="nearest"))
 
 
 def _write_filtered(image: RadarImage, band: str, path: Path, *, average: int) -> None:

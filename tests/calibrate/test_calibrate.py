@@ -183,6 +183,20 @@ def test_a_coarser_scene_averages_power_and_not_decibels(scene: Scene, safe: Pas
     assert np.nanstd(wide) < np.nanstd(fine)
 
 
+@pytest.mark.parametrize("factor", [2, 3, 4, 5])
+def test_coarser_pixels_stay_where_they_are(factor: int, tmp_path: Path) -> None:
+    """On a ramp the mean about a pixel is the pixel: a mean off its centre would shift the ramp."""
+    ramp = np.add.outer(np.arange(240.0), 2 * np.arange(260.0)) / 2000 + 0.01
+    entry = describe(write_unmapped(tmp_path / "S1_EW_20200101T000000_hh.tif", ramp, "sigma0_hh")).entry
+    scene = calibrate(entry, tmp_path / "scene", pixel_m=40.0 * factor)
+    assert scene.grid.pixel_m == 40 * factor
+    row, col = np.mgrid[10 : scene.grid.height - 10, 10 : scene.grid.width - 10].astype(float)
+    x, y = scene.grid.xy(row, col)
+    expected = ((-8e5 - y) / 40 - 0.5 + 2 * ((x + 4e5) / 40 - 0.5)) / 2000 + 0.01
+    got = 10 ** (scene.read(["hh_db"])[0][10:-10, 10:-10] / 10)
+    assert np.abs(got - expected).max() * 2000 < 0.1  # of a pixel's step
+
+
 def test_a_pass_that_fails_leaves_nothing(safe: Pass, tmp_path: Path) -> None:
     gone = safe.model_copy(update={"href": tmp_path / "gone.SAFE"})
     with pytest.raises(PassError, match=r"gone\.SAFE"):
