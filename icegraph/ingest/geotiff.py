@@ -17,7 +17,7 @@ from icegraph.ingest.pixels import open_raster, sample_lines
 from icegraph.ingest.stac import parse_time, polarisation
 from icegraph.ingest.tiff import check_tiff
 
-HV_BELOW_DB = -14.0  # one unnamed band of a dual-polarised product: sea ice at HH is brighter than this, at HV darker
+HV_BELOW_DB = -17.5  # one unnamed band: level ice has -17…-14 dB at HH; old ice at HV reaches -16, and would be taken for HH
 _LOCAL_SOLAR_H = {"terra": 10.5, "aqua": 13.5}  # nominal crossing times of the two MODIS
 OPTICAL = ("red", "green", "blue", "nir", "swir22")
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)

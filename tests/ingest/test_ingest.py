@@ -270,6 +270,14 @@ def test_a_radar_chip_without_an_item_is_recognised(shared_data: Path, tmp_path:
     assert any("guessed from its median" in note for note in entry.notes)
 
 
+@pytest.mark.parametrize(("level_db", "band"), [(-14.0, "hh_db"), (-16.6, "hh_db"), (-20.0, "hv_db"), (-28.0, "hv_db")])
+def test_one_unnamed_band_is_told_by_its_level(level_db: float, band: str, write_rgb: Write, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).gamma(10.7, 10 ** (level_db / 10) / 10.7, (1, 64, 64)).astype(np.float32)
+    (entry,) = ingest([write_rgb("S1B_EW_20200101T000000.tif", pixels)], tmp_path / "out").passes
+    assert entry.bands == [band]
+    assert any("guessed from its median" in note for note in entry.notes)
+
+
 def test_the_real_passes_are_listed_once_each(shared_data: Path, tmp_path: Path) -> None:
     manifest = ingest([shared_data / "modis_floes", shared_data / "sentinel1_ew_pair"], tmp_path / "out")
     assert not manifest.refused
