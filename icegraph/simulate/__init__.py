@@ -7,9 +7,12 @@
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +25,7 @@ from icegraph.progress import Progress, silent
 VIEWS = ("sar", "amsr2", "optical")
 RADAR: Mapping[str, Any] = MappingProxyType({"smallest_px": 12.0, "gap_px": 1.6, "rubble": 0.5})
 """Settings of the ice where a radar looks: under speckle, 90 m sharp on pixels of 40 m, smaller or closer floes have no outlines."""
+_GDAL_CACHE = 64 << 20  # bytes; GDAL would take a twentieth of the machine's memory
 _PLATFORMS = ("terra", "aqua")
 
 
@@ -58,6 +62,8 @@ def simulate(
         InputError: No passes, an unknown view, or a field too small or too large.
     """
     # Views import their file formats' libraries, which a light command must not wait for.
+    import rasterio
+
     from icegraph.simulate import truth
     from icegraph.simulate.field import Field, Settings
     from icegraph.store import atomic_dir
@@ -71,7 +77,7 @@ def simulate(
     field = Field(settings)
     progress(f"{len(field.floes)} floes, {field.regime_name}", 0.0)
     table: list[dict[str, Any]] = []
-    with atomic_dir(out) as folder:
+    with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
         for part in ("passes", "truth"):
             (folder / part).mkdir()
         for index in range(passes):
@@ -124,31 +130,47 @@ def _look(
     field: Any, folder: Path, index: int, time: datetime, views: Sequence[str], pixels: Mapping[str, float], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Write all views of one pass and their truth; gives the rows of the truth."""
-    from icegraph.simulate import truth, view
+    from icegraph.simulate import truth
+    from icegraph.simulate.view import Sheet, View
 
     seed = field.settings.seed
     table: list[dict[str, Any]] = []
     if "sar" in views or "amsr2" in views:
-        snapshot = view.take(field, time, pixels["sar"], index=index, cloudy=False)
-        if "sar" in views:
-            from icegraph.simulate import sentinel1
+        with _scratch(folder) as scratch:
+            sheet = Sheet(View(field, time, pixels["sar"], index=index, cloudy=False), scratch)
+            if "sar" in views:
+                from icegraph.simulate import sentinel1
+                from icegraph.simulate.ew_geometry import ImageGeometry
 
-            pass_id = sentinel1.write_safe(snapshot, folder / "passes", rng=np.random.default_rng([seed, 7, index]))
-            known = truth.write_truth(snapshot, folder / "truth", pass_id, optical=False, swath=sentinel1.seen(snapshot))
-            table += truth.rows(field, snapshot, known, pass_id)
-            say(pass_id)
-        if "amsr2" in views:
-            from icegraph.simulate.amsr2 import write_amsr2
+                pass_id = sentinel1.write_safe(sheet, folder / "passes", rng=np.random.default_rng([seed, 7, index]))
+                geometry = ImageGeometry.inside(sheet.grid)
+                known = truth.Known(sheet, optical=False, covered=partial(sentinel1.covered, geometry))
+                truth.write_truth(known, sheet.grid, folder / "truth", pass_id)
+                table += truth.rows(field, known, pass_id, time)
+                say(pass_id)
+            if "amsr2" in views:
+                from icegraph.simulate.amsr2 import write_amsr2
 
-            say(write_amsr2(snapshot, folder / "passes", rng=np.random.default_rng([seed, 8, index])).stem)
+                say(write_amsr2(sheet, folder / "passes", rng=np.random.default_rng([seed, 8, index])).stem)
     if "optical" in views:
         from icegraph.simulate.optical import Look, write_optical
 
-        snapshot = view.take(field, time, pixels["optical"], index=index, cloudy=True)
-        look = Look.random(np.random.default_rng([seed, 9]))
-        rng = np.random.default_rng([seed, 10, index])
-        pass_id = write_optical(snapshot, folder / "passes", rng=rng, platform=_PLATFORMS[index % 2], look=look)
-        known = truth.write_truth(snapshot, folder / "truth", pass_id, optical=True)
-        table += truth.rows(field, snapshot, known, pass_id)
-        say(pass_id)
+        with _scratch(folder) as scratch:
+            sheet = Sheet(View(field, time, pixels["optical"], index=index, cloudy=True), scratch)
+            look = Look.random(np.random.default_rng([seed, 9]))
+            rng = np.random.default_rng([seed, 10, index])
+            pass_id = write_optical(sheet, folder / "passes", rng=rng, platform=_PLATFORMS[index % 2], look=look)
+            known = truth.Known(sheet, optical=True)
+            truth.write_truth(known, sheet.grid, folder / "truth", pass_id)
+            table += truth.rows(field, known, pass_id, time)
+            say(pass_id)
     return table
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder that is gone when the block ends."""
+    scratch = folder / "drawn"
+    scratch.mkdir()
+    yield scratch
+    shutil.rmtree(scratch)

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from scipy import ndimage
 
-from icegraph.simulate.field import BRASH, FLOE, LAND, MULTIYEAR, Snapshot
+from icegraph.grid import tiles
+from icegraph.simulate.field import BRASH, FLOE, LAND, MULTIYEAR, Drawn, Snapshot
 from icegraph.store import atomic_path
 from icegraph.tai93 import to_tai93
 
@@ -40,6 +41,7 @@ _HALF_DEG: Final = 61.0
 _B_BEHIND_KM: Final = 15.0
 _MARGIN_KM: Final = 120.0
 _CELL_KM: Final = 1.0
+_TILE: Final = 512  # pixels, a side, brought to cells at a time
 _FILES_A_CYCLE: Final = 233
 
 # Noise of a sample by frequency, K.
@@ -111,25 +113,25 @@ class Swath:
     seconds: Float
 
 
-def write_amsr2(snapshot: Snapshot, folder: Path, *, rng: np.random.Generator) -> Path:
-    """Write a piece of an AMSR2 L1R granule that sees a snapshot; its middle scan's time is the snapshot's.
+def write_amsr2(view: Drawn, folder: Path, *, rng: np.random.Generator) -> Path:
+    """Write a piece of an AMSR2 L1R granule that sees a view; its middle scan's time is the view's.
 
-    Outside the snapshot the field goes on as its mirror image for `_MARGIN_KM`, then as its mean.
+    Outside the view the field goes on as its mirror image for `_MARGIN_KM`, then as its mean.
 
     Args:
-        snapshot: The field.
+        view: The field.
         folder: Where the file is to lie.
         rng: The track's place, cloud liquid and noise are drawn from it.
 
     Returns:
         The file, `GW1AM2_<time>_<path>_L1SGRTBR_2220220.h5`.
     """
-    surface = _Surface(snapshot, rng)
-    swath = _swath(snapshot, rng)
-    path = folder / _name(snapshot)
+    surface = _Surface(view, rng)
+    swath = _swath(view, rng)
+    path = folder / _name(view)
     with atomic_path(path) as fresh, h5py.File(fresh, "w") as file:
-        _write_attributes(file, snapshot, swath, path.stem)
-        _write_geometry(file, snapshot, swath, surface)
+        _write_attributes(file, view, swath, path.stem)
+        _write_geometry(file, view, swath, surface)
         for name, frequency, kelvin in _channels(swath, surface):
             noisy = kelvin + rng.normal(0, _NOISE_K[frequency], kelvin.shape)
             _dataset(file, name, np.clip(np.round(noisy / SCALE), 0, 65000).astype(np.uint16), SCALE, "K")
@@ -153,14 +155,19 @@ def smooth_truth(snapshot: Snapshot, frequency: str, polarisation: str, resoluti
 class _Surface:
     """The field on cells of about 1 km, with its margin, as shares of the four surfaces and what lies over the water."""
 
-    def __init__(self, snapshot: Snapshot, rng: np.random.Generator) -> None:
-        self._grid = snapshot.grid
-        self._step = max(1, round(_CELL_KM * 1000 / snapshot.grid.pixel_m))
-        self.cell_km = self._step * snapshot.grid.pixel_m / 1000
+    def __init__(self, view: Drawn, rng: np.random.Generator) -> None:
+        self._grid = view.grid
+        self._step = max(1, round(_CELL_KM * 1000 / view.grid.pixel_m))
+        self.cell_km = self._step * view.grid.pixel_m / 1000
         self._margin = math.ceil(_MARGIN_KM / self.cell_km)
-        self._to_plane = Transformer.from_crs("EPSG:4326", snapshot.grid.crs, always_xy=True)
-        shares = _shares(snapshot)
-        layers = [self._coarse(layer) for layer in (*shares, snapshot.wind_m_s * shares[0])]
+        self._to_plane = Transformer.from_crs("EPSG:4326", view.grid.crs, always_xy=True)
+        rows, cols = (math.ceil(size / self._step) for size in view.grid.shape)
+        layers = np.empty((5, rows, cols))
+        cells_a_tile = max(1, _TILE // self._step)
+        for cells, window in zip(tiles((rows, cols), cells_a_tile), tiles(view.grid.shape, cells_a_tile * self._step), strict=True):
+            part = view.part(window)
+            shares = _shares(part)
+            layers[:, *cells.slices] = [self._coarse(layer) for layer in (*shares, part.wind_m_s * shares[0])]
         self.layers = [np.pad(layer, self._margin, mode="symmetric") for layer in layers]
         cloud = ndimage.gaussian_filter(rng.standard_normal(self.layers[0].shape), _CLOUD_SCALE_KM / self.cell_km)
         self._cloud = np.clip(cloud / cloud.std() - 0.5, 0, None)  # 0.1 kg/m², clear in most places
@@ -202,10 +209,10 @@ def _shares(snapshot: Snapshot) -> list[Float]:
     return [water, 1 - water - old - land, old, land.astype(float)]
 
 
-def _swath(snapshot: Snapshot, rng: np.random.Generator) -> Swath:
+def _swath(view: Drawn, rng: np.random.Generator) -> Swath:
     """A track that passes within 300 km of the field, in an equidistant plane about the field's middle."""
-    left, bottom, right, top = snapshot.grid.bounds
-    lon, lat = snapshot.grid.lonlat(np.array((left + right) / 2), np.array((bottom + top) / 2))
+    left, bottom, right, top = view.grid.bounds
+    lon, lat = view.grid.lonlat(np.array((left + right) / 2), np.array((bottom + top) / 2))
     plane = Transformer.from_crs(f"+proj=aeqd +lon_0={lon} +lat_0={lat} +ellps=WGS84 +units=km", "EPSG:4326", always_xy=True)
     heading, aside = rng.uniform(0, 2 * math.pi), rng.uniform(-300, 300)
     across_km = math.hypot(right - left, top - bottom) / 1000
@@ -240,14 +247,14 @@ def _channels(swath: Swath, surface: _Surface) -> Iterator[tuple[str, str, Float
             yield name, "89.0", surface.kelvin("89.0", polarisation, "original", lon, lat)
 
 
-def _name(snapshot: Snapshot) -> str:
-    orbit = int(snapshot.time.timestamp() // 5933)  # 98.9 minutes
-    return f"GW1AM2_{snapshot.time:%Y%m%d%H%M}_{orbit % _FILES_A_CYCLE + 1:03d}{'DA'[orbit % 2]}_L1SGRTBR_2220220.h5"
+def _name(view: Drawn) -> str:
+    orbit = int(view.time.timestamp() // 5933)  # 98.9 minutes
+    return f"GW1AM2_{view.time:%Y%m%d%H%M}_{orbit % _FILES_A_CYCLE + 1:03d}{'DA'[orbit % 2]}_L1SGRTBR_2220220.h5"
 
 
-def _write_attributes(file: h5py.File, snapshot: Snapshot, swath: Swath, granule: str) -> None:
+def _write_attributes(file: h5py.File, view: Drawn, swath: Swath, granule: str) -> None:
     scans = len(swath.seconds)
-    begin, end = (snapshot.time + timedelta(seconds=float(swath.seconds[at])) for at in (OVERLAP, scans - 1 - OVERLAP))
+    begin, end = (view.time + timedelta(seconds=float(swath.seconds[at])) for at in (OVERLAP, scans - 1 - OVERLAP))
     for name, text in {
         "ProductName": "AMSR2-L1R",
         "GranuleID": granule,
@@ -263,11 +270,11 @@ def _write_attributes(file: h5py.File, snapshot: Snapshot, swath: Swath, granule
         file.attrs.create(name, [text], dtype=h5py.string_dtype())
 
 
-def _write_geometry(file: h5py.File, snapshot: Snapshot, swath: Swath, surface: _Surface) -> None:
+def _write_geometry(file: h5py.File, view: Drawn, swath: Swath, surface: _Surface) -> None:
     for horn, lon, lat in (("A", swath.lon_a, swath.lat_a), ("B", swath.lon_b, swath.lat_b)):
         _dataset(file, f"Latitude of Observation Point for 89{horn}", lat.astype(np.float32), 1.0, "deg")
         _dataset(file, f"Longitude of Observation Point for 89{horn}", lon.astype(np.float32), 1.0, "deg")
-    _dataset(file, "Scan Time", to_tai93(snapshot.time) + swath.seconds, 1.0, "s")
+    _dataset(file, "Scan Time", to_tai93(view.time) + swath.seconds, 1.0, "s")
     _dataset(file, "Earth Incidence", np.full(swath.azimuth.shape, 5500, np.int16), SCALE, "deg")
     _dataset(file, "Earth Azimuth", np.round(swath.azimuth / SCALE).astype(np.int16), SCALE, "deg")
     lon, lat = swath.lon_a[:, 1::2], swath.lat_a[:, 1::2]

@@ -33,7 +33,7 @@ RUBBLE_DB: Final = 0.8  # the same of rubble between floes, and what its blocks 
 FLOE_SPREAD_DB: Final = 1.5  # floes of one type differ by up to this much
 RIM_DB: Final = 2.5  # ridged rims stand out by this much
 _RIM_SHARE: Final = 0.4  # of the floes have one
-_RIM_PX: Final = 2
+RIM_PX: Final = 2
 
 
 def sigma_nought(snapshot: Snapshot, polarisation: str, incidence_deg: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,7 +99,7 @@ def _piece_db(snapshot: Snapshot) -> NDArray[np.float32]:
     else:
         offset = np.where(identity > 0, (2 * (draw & np.uint64(0xFFFF)) / 65535.0 - 1) * FLOE_SPREAD_DB, 0.0).astype(np.float32)
     rimmed = (identity > 0) & ((draw >> np.uint64(16) & np.uint64(0xFFFF)) < _RIM_SHARE * 65536)
-    size = 2 * _RIM_PX + 1
+    size = 2 * RIM_PX + 1
     if snapshot.ground is not None:
         rimmed &= snapshot.ground != DEFORMED  # there the rubble itself is the rim
     edge = ndimage.minimum_filter(identity, size) != ndimage.maximum_filter(identity, size)

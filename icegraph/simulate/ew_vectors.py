@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icegraph.simulate.ew_geometry import LINE_TIME_S, SWATHS, Direction, Float, ImageGeometry
-from icegraph.simulate.field import Snapshot
+from icegraph.simulate.field import Drawn
 
 POLARISATIONS: Final = ("HH", "HV")
 _BETA_NOUGHT: Final = 474.0  # calibration constant in DN, the same at every pixel
@@ -104,10 +104,10 @@ class Product:
         return self.start + timedelta(seconds=float(self.geometry.seconds(np.array(line))))
 
 
-def plan_product(snapshot: Snapshot, direction: Direction = "DESCENDING", tilt_deg: float = 5.0) -> Product:
-    """Geometry, times, calibration and noise of the product that `write_safe` makes of a snapshot."""
-    geometry = ImageGeometry.inside(snapshot.grid, direction, tilt_deg)
-    start = snapshot.time - timedelta(seconds=float(geometry.seconds(np.array((geometry.lines - 1) / 2))))
+def plan_product(view: Drawn, direction: Direction = "DESCENDING", tilt_deg: float = 5.0) -> Product:
+    """Geometry, times, calibration and noise of the product that `write_safe` makes of a view."""
+    geometry = ImageGeometry.inside(view.grid, direction, tilt_deg)
+    start = view.time - timedelta(seconds=float(geometry.seconds(np.array((geometry.lines - 1) / 2))))
     calibration = _calibration(geometry)
     return Product(
         geometry, start, direction, calibration, {name: _noise(geometry, calibration, _EXTRA_DB[name]) for name in POLARISATIONS}

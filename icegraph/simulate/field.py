@@ -10,19 +10,20 @@ Places are metres east (grid x) and north (grid y) of the field's centre, in EPS
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from statistics import NormalDist
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
 from icegraph.errors import InputError
-from icegraph.grid import NORTH, Grid
+from icegraph.grid import NORTH, Grid, Window
 from icegraph.simulate import packing
 from icegraph.simulate.noise import Waves
 
@@ -33,6 +34,11 @@ NO_ICE, LEVEL, DEFORMED, MULTIYEAR, YOUNG = 0, 1, 2, 3, 4
 REGIMES = ("pack", "marginal", "brash", "mixed")
 SMALLEST_PX = 40  # floes below are brash: nobody can draw their outline
 _DAY_S = 86400.0
+_LARGEST_KM = 4000  # the Arctic Ocean from shore to shore
+_CELL_PX = 256  # fragments are scattered cell by cell
+_CELLS_KEPT = 256
+_CELL_SPOTS = 4  # by a side: how finely it is known where a cell's fragments have drifted
+_CELL_OFFSET = 1 << 20  # numbers of cells are negative on one side of the centre; those of a seed must not be
 _STRAYS = 0.06  # share of fragments
 _TRIALS = 4  # places that floes may be put at, for each that the smallest floe would take
 _RUBBLE_FILL = 0.9  # least share of slush and rubble in the gaps where there is rubble
@@ -69,6 +75,32 @@ class Snapshot:
     slush: NDArray[np.float32] | None = None
     shade: NDArray[np.float32] | None = None
     ground: NDArray[np.uint8] | None = None
+
+    def part(self, window: Window) -> "Snapshot":
+        """What a window shows."""
+        cut: dict[str, Any] = {name: raster[window.slices] for name, raster in self.rasters.items()}
+        return replace(self, grid=self.grid.part(window), **cut)
+
+    @property
+    def rasters(self) -> dict[str, NDArray[Any]]:
+        """All that are not None, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+class Drawn(Protocol):
+    """A view of the field that is had by windows, of any size: a snapshot, or what makes or holds one piece by piece."""
+
+    @property
+    def time(self) -> datetime:
+        """The instant, UTC."""
+
+    @property
+    def grid(self) -> Grid:
+        """The view's grid (EPSG:3413)."""
+
+    def part(self, window: Window) -> Snapshot:
+        """What a window shows."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +157,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         side = self.size_km * 1000 / self.pixel_m
-        if not 32 <= side <= 8192:
+        if side < 32 or self.size_km > _LARGEST_KM:
             raise InputError(
-                f"simulation of {self.size_km:g} km", f"{side:.0f} pixels of {self.pixel_m:g} m a side", "make it 32 to 8192 pixels"
+                f"simulation of {self.size_km:g} km",
+                f"{side:.0f} pixels of {self.pixel_m:g} m a side",
+                f"make it at least 32 pixels and at most {_LARGEST_KM} km",
             )
         if self.regime is not None and self.regime not in REGIMES:
             raise InputError(f"regime {self.regime}", "not known", f"name one of {', '.join(REGIMES)}")
@@ -164,7 +198,7 @@ class Floe:
         return float(np.sqrt(self.area_m2 * 4 / np.pi))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fragments:
     """Pieces of ice too small to follow one by one, F of them.
 
@@ -188,6 +222,24 @@ class Fragments:
     shade: Float
     ice_type: NDArray[np.uint8]
 
+    @classmethod
+    def joined(cls, parts: Sequence["Fragments"]) -> "Fragments":
+        """Those of all parts, one after another."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+OPEN_WATER = Fragments(
+    start=np.zeros((1, 2)),
+    place=np.zeros((1, 2)),
+    radius_m=np.ones(1),
+    fill=np.zeros(1),
+    growth=np.full(1, -1.0),
+    solid=np.zeros(1, bool),
+    shade=np.zeros(1),
+    ice_type=np.full(1, YOUNG, np.uint8),
+)
+"""One fragment that is none: nothing reaches from it."""
+
 
 @dataclass(frozen=True)
 class Coast:
@@ -201,7 +253,8 @@ class Coast:
 
     def inland_m(self, place: Float) -> Float:
         """About how far places [N, 2] lie inland (negative: out at sea), [N]."""
-        return np.asarray(place @ self.normal - self.offset_m + self.height_m * self.bends(place))
+        seaward = place[:, 0] * self.normal[0] + place[:, 1] * self.normal[1]
+        return np.asarray(seaward - self.offset_m + self.height_m * self.bends(place))
 
     def away(self, position: Float, reach: Float) -> Float:
         """The way [N, 2] that shapes with `packing.supports` must go to leave the land."""
@@ -232,6 +285,12 @@ class Flow:
         """Anticlockwise turning of the whole field, radians a second."""
         return float(self.gradient_per_s[1, 0] - self.gradient_per_s[0, 1]) / 2
 
+    @property
+    def strain_per_s(self) -> float:
+        """What the velocities of two places differ by, at most, for each metre between them."""
+        lengths = np.linalg.norm(self.eddies.vector, axis=1)
+        return float(np.linalg.norm(self.gradient_per_s, 2) + self.eddy_m_s * np.sum(self.eddies.amplitude * lengths))
+
     def velocity(self, place: Float) -> Float:
         """Velocity [N, 2] in m/s at places [N, 2]."""
         return np.asarray(self.mean_m_s + place @ self.gradient_per_s.T + self.eddy_m_s * self.eddies.curl(place))
@@ -260,15 +319,15 @@ class Regime:
         cover = _between(self.cover, self.waves(place))
         return np.where((self.open_waves(place) > self.open_level) | (self.solid_waves(place) > self.solid_level), 0.02 * cover, cover)
 
-    def fragments(self, place: Float) -> Float:
-        """Share of the rest that fragments cover."""
-        density = _between(self.brash, self.waves(place) + 0.3 * self.holes(place))
-        density = np.where(self.holes(place) > self.hole_level, 0.04, density)
+    def fragments(self, place: Float, holes: Float) -> Float:
+        """Share of the rest that fragments cover, where the waves of the holes are such."""
+        density = _between(self.brash, self.waves(place) + 0.3 * holes)
+        density = np.where(holes > self.hole_level, 0.04, density)
         return np.where(self.open_waves(place) > self.open_level, 0.0, density)
 
-    def slush(self, place: Float) -> Float:
+    def slush(self, place: Float, holes: Float) -> Float:
         """What fills the gaps, from water (0) to bright slush (1)."""
-        return np.where(self.holes(place) > self.hole_level, 0.0, _between(self.fill, self.fill_waves(place)))
+        return np.where(holes > self.hole_level, 0.0, _between(self.fill, self.fill_waves(place)))
 
     def closeness(self, place: Float) -> Float:
         """How far fragments reach beyond their cores, in radii."""
@@ -282,13 +341,15 @@ class Regime:
 class Field:
     """Floes, fragments and coast at one instant; `step` moves them on.
 
+    Floes are all in memory. Fragments, a thousand for each, are scattered where they are asked for, cell by cell of a grid at the start:
+    each cell's follow from the seed and the cell alone, and drift with the water from there.
+
     Attributes:
         settings: What it was made from.
         centre_m: x and y of the centre, EPSG:3413, [2].
         floes: The floes.
         position: Their centroids, [N, 2].
         angle: How far each has turned, [N].
-        fragments: The fragments.
         coast: The coast, or None.
         flow: The water's motion.
         crack_level: Where noise of unit variance stays below, cracks between fragments are wide.
@@ -311,7 +372,10 @@ class Field:
         self.position, self.angle = np.empty((0, 2)), np.empty(0)
         self._next_identity = 1
         self._place_floes(rng)
-        self.fragments = self._scatter(rng)
+        self._grains = _grains(self._extent()[1], rng)
+        self._elapsed_s: list[float] = []
+        self._cell = lru_cache(_CELLS_KEPT)(self._scatter)
+        self._locate_cells()
 
     @property
     def smallest_m(self) -> float:
@@ -325,8 +389,18 @@ class Field:
 
     def outlines(self) -> Iterator[Float]:
         """The outline of each floe, in its order, [L, 2] in metres from the centre."""
-        for floe, position, angle in zip(self.floes, self.position, self.angle, strict=True):
-            yield packing.rotated(floe.outline, angle) + position
+        for index in range(len(self.floes)):
+            yield self.outline(index)
+
+    def outline(self, index: int) -> Float:
+        """The outline of one floe, [L, 2] in metres from the centre."""
+        return np.asarray(packing.rotated(self.floes[index].outline, self.angle[index]) + self.position[index])
+
+    def fragments_in(self, left: float, bottom: float, right: float, top: float) -> Fragments:
+        """The fragments in a rectangle, metres from the centre, some around it, and `OPEN_WATER`: in one order, whatever the rectangle."""
+        low, high = self._cell_bounds
+        near = (low <= (right, top)).all(axis=1) & (high >= (left, bottom)).all(axis=1)
+        return Fragments.joined([*(self._cell(i, j) for i, j in self._cells[near].tolist()), OPEN_WATER])
 
     def step(self, seconds: float) -> dict[int, Float]:
         """Let time pass. Gives the mean velocity [2] in m/s of each floe there was; of one that broke, that of its centroid."""
@@ -342,12 +416,20 @@ class Field:
         self.angle = self.angle + self.flow.rotation_per_s * seconds + spin
         self.position = moved
         self._separate(40)
-        self.fragments.place = self._advected(self.fragments.place, seconds)
+        self._elapsed_s.append(seconds)
+        self._cell.cache_clear()
+        self._locate_cells()
         return self._velocities(before, seconds)
 
     def _advected(self, place: Float, seconds: float) -> Float:
         halfway = place + self.flow.velocity(place) * seconds / 2
         return np.asarray(place + self.flow.velocity(halfway) * seconds)
+
+    def _drifted(self, start: Float) -> Float:
+        """Where what drifts with the water from places [N, 2] of the start is now."""
+        for seconds in self._elapsed_s:
+            start = self._advected(start, seconds)
+        return start
 
     def _velocities(self, before: dict[int, tuple[Float, float]], seconds: float) -> dict[int, Float]:
         pieces: dict[int, list[tuple[Float, float]]] = {}
@@ -464,29 +546,59 @@ class Field:
                 self.position[piece] += rng.normal(0, 0.7, 2) * self.settings.pixel_m
             self._keep(~np.pad(cut, (0, len(self.floes) - len(cut))))
 
-    def _scatter(self, rng: np.random.Generator) -> Fragments:
+    def _locate_cells(self) -> None:
+        """Find the cells that the field starts with, and the rectangle in which the fragments of each lie now."""
         middle, half = self._extent()
-        pixel = self.settings.pixel_m
-        small, large, power = float(rng.uniform(1.5, 3.0)), float(rng.uniform(5.0, 6.8)), float(rng.uniform(0.8, 2.2))
-        tail = rng.random(int(1.3 * (2 * half / pixel) ** 2 / (np.pi / 4 * small**1.3 * large**0.7)))
-        place = middle + rng.uniform(-half, half, (len(tail), 2))
-        finer = Waves.random(0.1 * 2 * half, 0.6 * 2 * half, rng)(place)
-        diameter = np.clip(_power_law(tail, small, large, power) * np.exp(0.25 * finer), 1.2, large) * pixel
-        kept = self.regime.solid(place) | (rng.random(len(place)) < self.regime.fragments(place))
+        cell_m = _CELL_PX * self.settings.pixel_m
+        first, last = np.floor((middle - half) / cell_m).astype(int), np.floor((middle + half) / cell_m).astype(int)
+        self._cells = np.argwhere(np.ones(last - first + 1)) + first
+        spots = (np.argwhere(np.ones((_CELL_SPOTS, _CELL_SPOTS))) + 0.5) / _CELL_SPOTS
+        start = (self._cells[:, None] + spots) * cell_m
+        now = self._drifted(start.reshape(-1, 2)).reshape(start.shape)
+        # No fragment was farther from a spot than half a diagonal of a spot's share; the flow cannot have parted them more than this.
+        away = cell_m / _CELL_SPOTS / np.sqrt(2) * np.exp(self.flow.strain_per_s * sum(self._elapsed_s))
+        self._cell_bounds = now.min(axis=1) - away, now.max(axis=1) + away
+
+    def _scatter(self, i: int, j: int) -> Fragments:
+        """The fragments that were in a cell at the start."""
+        rng = np.random.default_rng([self.settings.seed, 13, i + _CELL_OFFSET, j + _CELL_OFFSET])
+        pixel, grains, regime = self.settings.pixel_m, self._grains, self.regime
+        tail = rng.random(int(1.3 * _CELL_PX**2 / (np.pi / 4 * grains.small_px**1.3 * grains.large_px**0.7)))
+        place = (np.array([i, j]) + rng.random((len(tail), 2))) * _CELL_PX * pixel
+        diameter = _power_law(tail, grains.small_px, grains.large_px, grains.power) * np.exp(0.25 * grains.finer(place))
+        diameter = np.clip(diameter, 1.2, grains.large_px) * pixel
+        holes, solid = regime.holes(place), regime.solid(place)
+        kept = solid | (rng.random(len(place)) < regime.fragments(place, holes))
         if self.coast is not None:
-            kept &= self.coast.inland_m(place) < 2 * pixel
-        place, diameter = place[kept], diameter[kept]
-        fill = np.clip(self.regime.slush(place) + rng.normal(0, 0.08, len(place)), 0, 1)
-        types = _types(place, self.settings, rng)
-        solid = self.regime.solid(place)
-        if self.coast is not None:
-            solid |= self.coast.inland_m(place) > -self.coast.fast_m
-        if self.settings.rubble is not None:
+            inland_m = self.coast.inland_m(place)
+            kept &= inland_m < 2 * pixel
+            solid |= inland_m > -self.coast.fast_m
+        place, diameter, holes, solid = place[kept], diameter[kept], holes[kept], solid[kept]
+        fill = np.clip(regime.slush(place, holes) + rng.normal(0, 0.08, len(place)), 0, 1)
+        if self.settings.rubble is None:
+            types = _types(place, self.settings, rng)
+        else:
             rough = _rubble(place, self.settings)
             strays = rng.random(len(place)) < _STRAYS  # of thick ice among young ice
             types = np.where(rough | strays, DEFORMED, YOUNG).astype(np.uint8)
             fill = np.where(rough, np.maximum(fill, _RUBBLE_FILL), fill)
-        return Fragments(place, place.copy(), diameter / 2, fill, self.regime.closeness(place), solid, rng.normal(0, 1, len(place)), types)
+        shade = rng.normal(0, 1, len(place))
+        return Fragments(place, self._drifted(place), diameter / 2, fill, regime.closeness(place), solid, shade, types)
+
+
+@dataclass(frozen=True)
+class _Grains:
+    """Sizes of fragments: a power law from `small_px` to `large_px`, finer and coarser from place to place."""
+
+    small_px: float
+    large_px: float
+    power: float
+    finer: Waves
+
+
+def _grains(half: float, rng: np.random.Generator) -> _Grains:
+    small, large, power = float(rng.uniform(1.5, 3.0)), float(rng.uniform(5.0, 6.8)), float(rng.uniform(0.8, 2.2))
+    return _Grains(small, large, power, Waves.random(0.1 * 2 * half, 0.6 * 2 * half, rng))
 
 
 def _between(level: tuple[float, float], wave: Float) -> Float:

@@ -50,8 +50,14 @@ class Waves:
     def __call__(self, place: Float) -> Float:
         """Value [N] at places [N, 2] in metres."""
         out = np.zeros(len(place))
-        for vector, phase, amplitude in zip(self.vector, self.phase, self.amplitude, strict=True):
-            out += amplitude * np.cos(place @ vector + phase)
+        x, y = np.ascontiguousarray(place.T)
+        for (kx, ky), phase, amplitude in zip(self.vector, self.phase, self.amplitude, strict=True):
+            wave = kx * x
+            wave += ky * y
+            wave += phase
+            np.cos(wave, out=wave)
+            wave *= amplitude
+            out += wave
         return out
 
     def curl(self, place: Float) -> Float:
@@ -61,6 +67,15 @@ class Waves:
             across = np.array([-vector[1], vector[0]]) / np.linalg.norm(vector)
             out += amplitude * np.sin(place @ vector + phase)[:, None] * across
         return out
+
+
+def sample_grid(tile: NDArray[np.float32], row: Float, col: Float) -> NDArray[np.float32]:
+    """Bilinear values [H, W] of a periodic tile where fractional rows [H] and columns [W] cross."""
+    (above, down), (before, along) = (np.divmod(at, 1.0) for at in (row, col))
+    r, c = above.astype(np.int64), before.astype(np.int64)
+    down, along = down.astype(np.float32)[:, None], along.astype(np.float32)
+    lines = tile[r % tile.shape[0]] * (1 - down) + tile[(r + 1) % tile.shape[0]] * down
+    return np.asarray(lines[:, c % tile.shape[1]] * (1 - along) + lines[:, (c + 1) % tile.shape[1]] * along, np.float32)
 
 
 def sample_tile(tile: NDArray[np.float32], row: Float, col: Float) -> NDArray[np.float32]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from scipy.ndimage import gaussian_filter, shift
 
-from icegraph.grid import Grid
+from icegraph.grid import Grid, Window
 from icegraph.scene import footprint
-from icegraph.simulate.field import FLOE, LAND, Snapshot
+from icegraph.simulate.field import FLOE, LAND, Drawn, Snapshot
 from icegraph.simulate.noise import power_law_noise
 from icegraph.store import atomic_path
 
@@ -102,11 +102,11 @@ class Look:
         )
 
 
-def write_optical(snapshot: Snapshot, folder: Path, *, rng: np.random.Generator, platform: str = "terra", look: Look | None = None) -> str:
+def write_optical(view: Drawn, folder: Path, *, rng: np.random.Generator, platform: str = "terra", look: Look | None = None) -> str:
     """Write a pass as `<id>.json`, `<id>.truecolor.tif`, `<id>.falsecolor.tif` and `<id>.landmask.tif`.
 
     Args:
-        snapshot: The field.
+        view: The field; all of it is held in memory.
         folder: Where to write.
         rng: Draws noise, and the look where none is given.
         platform: `terra` or `aqua`.
@@ -116,6 +116,7 @@ def write_optical(snapshot: Snapshot, folder: Path, *, rng: np.random.Generator,
         The id of the STAC item: place (hundredths of a degree north and east), time and platform.
     """
     look = look or Look.random(rng)
+    snapshot = view.part(Window(0, 0, *view.grid.shape))
     pass_id = _pass_id(snapshot, platform)
     red, green, blue, nir, swir = reflectances(snapshot, look, rng)
     gain = look.false_gain

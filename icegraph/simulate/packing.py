@@ -60,7 +60,7 @@ def centroid(polygon: Float) -> Float:
     """Centroid [2] of a polygon [K, 2]."""
     (x, y), (u, v) = polygon.T, _after(polygon).T
     cross = x * v - u * y
-    return np.array([np.sum((x + u) * cross), np.sum((y + v) * cross)]) / (3 * np.sum(cross))
+    return np.asarray(np.array([np.sum((x + u) * cross), np.sum((y + v) * cross)]) / (3 * np.sum(cross)))
 
 
 def _after(polygon: Float) -> Float:

@@ -13,8 +13,9 @@ What a simulation has nothing to say about (downlink, replica, Doppler, antenna 
 import binascii
 import hashlib
 import math
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.control import GroundControlPoint
 
+from icegraph.grid import Window
 from icegraph.simulate.ew_geometry import (
     ALTITUDE_M,
     LINE_TIME_S,
@@ -37,6 +39,7 @@ from icegraph.simulate.ew_geometry import (
     slant_range_m,
 )
 from icegraph.simulate.ew_vectors import POLARISATIONS, Product
+from icegraph.store import folder_beside
 
 IPF: Final = "003.10"
 # A real ascending node of Sentinel-1B, to count orbits from.
@@ -57,41 +60,66 @@ _NAMESPACES: Final = {
 _Element = ElementTree.Element
 
 
-def write_product(product: Product, pixels: Mapping[str, NDArray[np.uint16]], folder: Path) -> str:
+Strip = tuple[slice, Mapping[str, NDArray[np.uint16]]]
+"""Some lines, and the digital numbers of each polarisation there, [lines, samples]."""
+
+
+def write_product(product: Product, strips: Iterable[Strip], folder: Path) -> str:
     """Write the SAFE folder of a product into `folder`; it appears whole.
 
     Args:
         product: What the product says of itself.
-        pixels: Digital numbers of each polarisation, [lines, samples].
+        strips: The whole image, from its first line to its last.
         folder: Where `<pass id>.SAFE` is to lie.
 
     Returns:
         The pass id.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".safe.") as beside:
-        content = Path(beside) / "new"
-        _write_content(product, pixels, content)
+    with folder_beside(folder / _stem(product)) as beside:
+        content = beside / "new"
+        _write_content(product, strips, content)
         # The name ends with a checksum of the content, so the content comes first.
         pass_id = f"{_stem(product)}_{binascii.crc_hqx((content / 'manifest.safe').read_bytes(), 0xFFFF):04X}"
         target = folder / f"{pass_id}.SAFE"
         if target.exists():
-            target.replace(Path(beside) / "old")
+            target.replace(beside / "old")
         content.replace(target)
     return pass_id
 
 
-def _write_content(product: Product, pixels: Mapping[str, NDArray[np.uint16]], folder: Path) -> None:
+def _write_content(product: Product, strips: Iterable[Strip], folder: Path) -> None:
     for place in ("annotation/calibration", "measurement"):
         (folder / place).mkdir(parents=True)
-    for number, polarisation in enumerate(POLARISATIONS, start=1):
-        name = _file_stem(product, polarisation, number)
+    names = {polarisation: _file_stem(product, polarisation, number) for number, polarisation in enumerate(POLARISATIONS, start=1)}
+    statistics = _write_tiffs(product, strips, {polarisation: folder / f"measurement/{name}.tiff" for polarisation, name in names.items()})
+    for number, (polarisation, name) in enumerate(names.items(), start=1):
         header = _header(product, polarisation, number)
-        _write_tiff(product, pixels[polarisation], folder / f"measurement/{name}.tiff")
-        _write_xml(_annotation(product, header, pixels[polarisation]), folder / f"annotation/{name}.xml")
+        _write_xml(_annotation(product, header, statistics[polarisation]), folder / f"annotation/{name}.xml")
         _write_xml(_calibration(product, header), folder / f"annotation/calibration/calibration-{name}.xml")
         _write_xml(_noise(product, header, polarisation), folder / f"annotation/calibration/noise-{name}.xml")
     _write_xml(_manifest(product, folder), folder / "manifest.safe")
+
+
+@dataclass
+class _Statistics:
+    """Of the pixels with data: sums of whole numbers, so that their order does not matter."""
+
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+
+    def add(self, numbers: NDArray[np.uint16]) -> None:
+        self.count += int(np.count_nonzero(numbers))
+        self.total += int(numbers.sum(dtype=np.uint64))
+        self.squares += int(np.square(numbers, dtype=np.uint64).sum())
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(self.squares * self.count - self.total**2) / self.count
 
 
 def _orbit(product: Product) -> int:
@@ -135,7 +163,7 @@ def _header(product: Product, polarisation: str, number: int) -> dict[str, str]:
     }
 
 
-def _annotation(product: Product, header: Mapping[str, str], pixels: NDArray[np.uint16]) -> _Element:
+def _annotation(product: Product, header: Mapping[str, str], statistics: _Statistics) -> _Element:
     root = _Element("product")
     _fields(root, "adsHeader", header)
     quality = _fields(root, "qualityInformation", {"productQualityIndex": f"{0:.15e}"})
@@ -147,7 +175,7 @@ def _annotation(product: Product, header: Mapping[str, str], pixels: NDArray[np.
     for name in ("attitude", "rawDataAnalysis", "replicaInformation", "noise", "terrainHeight", "azimuthFmRate"):
         _list(general, f"{name}List", 0)
     image = _add(root, "imageAnnotation")
-    _image_information(product, image, pixels)
+    _image_information(product, image, statistics)
     _processing_information(image)
     _list(_add(root, "dopplerCentroid"), "dcEstimateList", 0)
     _list(_add(root, "antennaPattern"), "antennaPatternList", 0)
@@ -171,9 +199,8 @@ def _product_information(product: Product) -> dict[str, str]:
     }
 
 
-def _image_information(product: Product, image: _Element, pixels: NDArray[np.uint16]) -> None:
+def _image_information(product: Product, image: _Element, statistics: _Statistics) -> None:
     geometry = product.geometry
-    data = pixels[pixels > 0].astype(np.float64)
     node = _NODE_TIME + (_orbit(product) - _NODE_ORBIT) * _period()
     middle = geometry.incidence_deg(np.array((geometry.samples - 1) / 2))
     information = _fields(
@@ -203,9 +230,9 @@ def _image_information(product: Product, image: _Element, pixels: NDArray[np.uin
         "incidenceAngleMidSwath": f"{float(middle):.15e}",
     }.items():
         _add(information, name, text)
-    statistics = _add(information, "imageStatistics")
-    for name, value in (("outputDataMean", data.mean()), ("outputDataStdDev", data.std())):
-        _fields(statistics, name, {"re": f"{value:.6e}", "im": f"{0:.6e}"})
+    image_statistics = _add(information, "imageStatistics")
+    for name, value in (("outputDataMean", statistics.mean), ("outputDataStdDev", statistics.deviation)):
+        _fields(image_statistics, name, {"re": f"{value:.6e}", "im": f"{0:.6e}"})
 
 
 def _processing_information(image: _Element) -> None:
@@ -387,17 +414,27 @@ def _noise(product: Product, header: Mapping[str, str], polarisation: str) -> _E
     return root
 
 
-def _write_tiff(product: Product, pixels: NDArray[np.uint16], path: Path) -> None:
+def _write_tiffs(product: Product, strips: Iterable[Strip], paths: Mapping[str, Path]) -> dict[str, _Statistics]:
+    geometry = product.geometry
     line, pixel = (knots.ravel() for knots in _grid_points(product))
-    lon, lat = product.geometry.lonlat(line.astype(float), pixel.astype(float))
+    lon, lat = geometry.lonlat(line.astype(float), pixel.astype(float))
     points = [
         GroundControlPoint(row=float(row), col=float(col), x=float(x), y=float(y), z=0.0, id=str(number))
         for number, (row, col, x, y) in enumerate(zip(line, pixel, lon, lat, strict=True), start=1)
     ]
-    height, width = pixels.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint16", "blockysize": 1}
-    with rasterio.open(path, "w", gcps=points, crs="EPSG:4326", **profile) as dataset:
-        dataset.write(pixels, 1)
+    profile = {"driver": "GTiff", "height": geometry.lines, "width": geometry.samples, "count": 1, "dtype": "uint16", "blockysize": 1}
+    statistics = {polarisation: _Statistics() for polarisation in paths}
+    with ExitStack() as stack:
+        images = {
+            polarisation: stack.enter_context(rasterio.open(path, "w", gcps=points, crs="EPSG:4326", **profile))
+            for polarisation, path in paths.items()
+        }
+        for lines, numbers in strips:
+            window = Window(lines.start, 0, lines.stop - lines.start, geometry.samples).rasterio()
+            for polarisation, image in images.items():
+                image.write(numbers[polarisation], 1, window=window)
+                statistics[polarisation].add(numbers[polarisation])
+    return statistics
 
 
 def _manifest(product: Product, folder: Path) -> _Element:

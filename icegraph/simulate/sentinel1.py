@@ -14,34 +14,36 @@ the calibration vector `sigmaNought` and η the product of range and azimuth noi
 those applied.
 """
 
+import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
-from icegraph.simulate.backscatter import sigma_nought
+from icegraph.grid import Grid, Window, tiles
+from icegraph.simulate.ahead import map_ahead
+from icegraph.simulate.backscatter import RIM_PX, sigma_nought
 from icegraph.simulate.ew_geometry import Direction, Float, ImageGeometry
 from icegraph.simulate.ew_vectors import POLARISATIONS, Product, plan_product
-from icegraph.simulate.field import Snapshot
-from icegraph.simulate.safe import write_product
+from icegraph.simulate.field import Drawn
+from icegraph.simulate.safe import Strip, write_product
 
 ENL: Final = 10.7  # equivalent number of looks, EW GRDM (Sentinel-1 Product Definition)
 _SPECKLE_SIGMA_PX: Final = 0.6  # 93 m × 87 m resolution on 40 m pixels: neighbours correlate by about one half
-_STRIP: Final = 256  # rows handled at a time
+_STRIP: Final = 256  # lines handled at a time, by tiles as wide
 
 
-def write_safe(
-    snapshot: Snapshot, folder: Path, *, rng: np.random.Generator, direction: Direction = "DESCENDING", tilt_deg: float = 5.0
-) -> str:
-    """Write a Sentinel-1 product of a snapshot; the snapshot's time is that of the image's middle line.
+def write_safe(view: Drawn, folder: Path, *, rng: np.random.Generator, direction: Direction = "DESCENDING", tilt_deg: float = 5.0) -> str:
+    """Write a Sentinel-1 product of a view; the view's time is that of the image's middle line.
 
     Args:
-        snapshot: The field, on a grid of the product's pixel size (40 m for EW GRDM).
+        view: The field, on a grid of the product's pixel size (40 m for EW GRDM).
         folder: Where `<pass id>.SAFE` is to lie.
-        rng: Speckle is drawn from it; nothing else is random.
+        rng: The key of the speckle is drawn from it; nothing else is random.
         direction: Of the orbit.
         tilt_deg: Angle between the flight and the grid.
 
@@ -51,73 +53,95 @@ def write_safe(
     Raises:
         InputError: The field is too small for an image.
     """
-    product = plan_product(snapshot, direction, tilt_deg)
-    pixels = {
-        polarisation: digital_numbers(sigma, product, polarisation, rng)
-        for polarisation, sigma in true_sigma_nought(snapshot, product.geometry).items()
-    }
-    return write_product(product, pixels, folder)
+    product = plan_product(view, direction, tilt_deg)
+    key = rng.integers(2**63, size=2, dtype=np.uint64)
+    return write_product(product, _strips(view, product, key), folder)
 
 
-def true_sigma_nought(snapshot: Snapshot, geometry: ImageGeometry) -> dict[str, NDArray[np.float32]]:
-    """Sigma nought, linear, without speckle and noise, in image geometry: polarisation → [lines, samples]."""
-    grid = snapshot.grid
-    incidence = np.empty(grid.shape, np.float32)
-    for rows, row, column in _strips(*grid.shape):
-        incidence[rows] = geometry.incidence_deg(geometry.line_pixel(*grid.xy(row, column))[1])
-    sigma = {}
-    for name in POLARISATIONS:
-        field = sigma_nought(snapshot, name, incidence)
-        sigma[name] = np.empty((geometry.lines, geometry.samples), np.float32)
-        for lines, line, pixel in _strips(geometry.lines, geometry.samples):
-            places = np.stack(grid.rowcol(*geometry.xy(line, pixel)))
-            ndimage.map_coordinates(field, places, order=1, mode="nearest", output=sigma[name][lines])
+def _strips(view: Drawn, product: Product, key: NDArray[np.uint64]) -> Iterator[Strip]:
+    def strip(first: int) -> Strip:
+        lines = slice(first, min(first + _STRIP, product.geometry.lines))
+        sigma = true_sigma_nought(view, product.geometry, lines)
+        return lines, {name: digital_numbers(sigma[name], product, name, lines, key) for name in POLARISATIONS}
+
+    return map_ahead(strip, range(0, product.geometry.lines, _STRIP))
+
+
+def true_sigma_nought(view: Drawn, geometry: ImageGeometry, lines: slice = slice(None)) -> dict[str, NDArray[np.float32]]:
+    """Sigma nought, linear, without speckle and noise, of some lines in image geometry: polarisation → [lines, samples]."""
+    first, end, _ = lines.indices(geometry.lines)
+    sigma = {name: np.empty((end - first, geometry.samples), np.float32) for name in POLARISATIONS}
+    for tile in tiles((end - first, geometry.samples), _STRIP):
+        line, pixel = _positions(Window(first + tile.row, tile.col, *tile.shape))
+        row, col = view.grid.rowcol(*geometry.xy(line, pixel))
+        window = _around(row, col, view.grid)
+        part, incidence = view.part(window), geometry.incidence_deg(geometry.line_pixel(*view.grid.xy(*_positions(window)))[1])
+        places = np.stack([row - window.row, col - window.col])
+        for name in POLARISATIONS:
+            field = sigma_nought(part, name, incidence.astype(np.float32))
+            sigma[name][tile.slices] = ndimage.map_coordinates(field, places, order=1, mode="nearest")
     return sigma
 
 
-def seen(snapshot: Snapshot, direction: Direction = "DESCENDING", tilt_deg: float = 5.0) -> NDArray[np.bool_]:
-    """Where the product that `write_safe` makes of a snapshot has data, [H, W] on the snapshot's grid."""
-    geometry = ImageGeometry.inside(snapshot.grid, direction, tilt_deg)
+def _positions(window: Window) -> tuple[Float, Float]:
+    """Row and column of each pixel of a window, [H, W]."""
+    row, col = np.mgrid[window.slices].astype(float)
+    return row, col
+
+
+def _around(row: Float, col: Float, grid: Grid) -> Window:
+    """The window that holds places in a grid, with the margin that a floe's rim needs."""
+    top, left = math.floor(row.min()), math.floor(col.min())
+    window = Window(top, left, math.ceil(row.max()) + 1 - top, math.ceil(col.max()) + 1 - left)
+    return window.padded(RIM_PX, grid.shape)
+
+
+def covered(geometry: ImageGeometry, window: Window) -> NDArray[np.bool_]:
+    """Where in a window of the field's grid an image has data, [H, W]."""
     first, last = geometry.data_samples
-    mask = np.zeros(snapshot.grid.shape, bool)
-    for rows, row, column in _strips(*snapshot.grid.shape):
-        line, pixel = geometry.line_pixel(*snapshot.grid.xy(row, column))
-        nearest = np.clip(np.round(line), 0, geometry.lines - 1).astype(np.int64)
-        inside = (line > -0.5) & (line < geometry.lines - 0.5)
-        mask[rows] = inside & (pixel > first[nearest] - 0.5) & (pixel < last[nearest] + 0.5)
-    return mask
+    line, pixel = geometry.line_pixel(*geometry.grid.xy(*_positions(window)))
+    nearest = np.clip(np.round(line), 0, geometry.lines - 1).astype(np.int64)
+    inside = (line > -0.5) & (line < geometry.lines - 0.5)
+    return np.asarray(inside & (pixel > first[nearest] - 0.5) & (pixel < last[nearest] + 0.5))
 
 
-def digital_numbers(sigma: NDArray[np.float32], product: Product, polarisation: str, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """The product's pixels [lines, samples]: signal and noise under speckle, square root, rounded; zero in the borders."""
+def digital_numbers(
+    sigma: NDArray[np.float32], product: Product, polarisation: str, lines: slice, key: NDArray[np.uint64]
+) -> NDArray[np.uint16]:
+    """Pixels of some lines, [lines, samples]: signal and noise under speckle, square root, rounded; zero in the borders."""
     geometry = product.geometry
-    factor = product.calibration.factor(geometry)
-    power = sigma * (factor**2).astype(np.float32)
-    for lines, _, _ in _strips(geometry.lines, 1):
-        power[lines] += product.noise[polarisation].power(geometry, lines)
-    power *= _speckle(power.shape, rng)
+    power = sigma * (product.calibration.factor(geometry) ** 2).astype(np.float32)
+    power += product.noise[polarisation].power(geometry, lines)
+    power *= _speckle(lines, geometry.samples, key, POLARISATIONS.index(polarisation))
     numbers = np.clip(np.round(np.sqrt(power)), 1, 65535).astype(np.uint16)
-    first_sample, last_sample = geometry.data_samples
+    first, last = (samples[lines, None] for samples in geometry.data_samples)
     pixel = np.arange(geometry.samples)
-    numbers[(pixel < first_sample[:, None]) | (pixel > last_sample[:, None])] = 0
+    numbers[(pixel < first) | (pixel > last)] = 0
     return numbers
 
 
-def _strips(height: int, width: int) -> Iterator[tuple[slice, Float, Float]]:
-    """Rows by strips, with the row and column of each pixel: coordinates of all pixels at once would dwarf the image."""
-    for first in range(0, height, _STRIP):
-        rows = slice(first, min(first + _STRIP, height))
-        row, column = np.mgrid[rows, :width].astype(float)
-        yield rows, row, column
+def _speckle(lines: slice, samples: int, key: NDArray[np.uint64], stream: int) -> NDArray[np.float32]:
+    """Gamma-distributed factors of mean 1 and variance 1/ENL, [lines, samples], correlated between neighbours as the product's looks are.
+
+    Each line has its own place in the sequence of a counter-based generator.
+    """
+    reach = int(4 * _SPECKLE_SIGMA_PX + 0.5)
+    numbers = range(lines.start, lines.stop + 2 * reach)  # from `reach` before the first line
+    normal = np.stack([_white(samples, key, stream, number) for number in numbers])
+    normal = ndimage.gaussian_filter(normal, _SPECKLE_SIGMA_PX, mode="wrap", radius=reach)[reach:-reach]
+    return np.asarray(np.interp(normal, *_gamma_of_normal()), np.float32)
 
 
-def _speckle(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Gamma-distributed factors of mean 1 and variance 1/ENL, [H, W], correlated between neighbours as the product's looks are."""
+def _white(samples: int, key: NDArray[np.uint64], stream: int, line: int) -> NDArray[np.float32]:
+    philox = np.random.Philox(key=key, counter=np.array([0, line, stream, 0], np.uint64))
+    return np.random.Generator(philox).standard_normal(samples, dtype=np.float32)
+
+
+@cache
+def _gamma_of_normal() -> tuple[Float, Float]:
+    """Knots of the curve that bends the filtered noise to the gamma distribution: exact at a pixel, and neighbours stay correlated."""
     impulse = np.zeros(17)
     impulse[8] = 1
-    kernel = ndimage.gaussian_filter1d(impulse, _SPECKLE_SIGMA_PX)
-    normal = rng.standard_normal(shape, dtype=np.float32)
-    normal = ndimage.gaussian_filter(normal, _SPECKLE_SIGMA_PX, mode="wrap") / np.float32(np.sum(kernel**2))
-    # The Gaussian field is bent to the gamma distribution: exact at each pixel, and the neighbours' correlation stays.
+    deviation = np.sum(ndimage.gaussian_filter1d(impulse, _SPECKLE_SIGMA_PX) ** 2)
     knots = np.linspace(-6, 6, 4097)
-    return np.asarray(np.interp(normal, knots, stats.gamma.ppf(stats.norm.cdf(knots), ENL, scale=1 / ENL)), np.float32)
+    return knots * deviation, special.gammaincinv(ENL, special.ndtr(knots)) / ENL

@@ -1,7 +1,7 @@
 """What is true of a simulated pass: label and class rasters, and one row a floe."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from icegraph.grid import Window
-from icegraph.scene import write_band
-from icegraph.simulate.field import BRASH, LAND, SMALLEST_PX, Field, Float, Snapshot
+from icegraph.grid import Grid, Window, tiles
+from icegraph.scene import BLOCK, write_band
+from icegraph.simulate.field import BRASH, LAND, SMALLEST_PX, Drawn, Field, Float, Snapshot
 from icegraph.store import atomic_path
 
 IGNORE_CLASS = 255
@@ -34,81 +34,109 @@ _SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What of a snapshot can be told from an image.
+Covered = Callable[[Window], NDArray[np.bool_]]
+"""Tells which pixels [H, W] of a window are in an image."""
+
+
+class Known:
+    """What of a view can be told from an image of it.
+
+    Land is unknown, what lies outside the image, and what thick cloud (optical) or water as bright as ice (radar) hides. Floes under
+    `SMALLEST_PX` pixels are brash; of larger ones that the edge or something else cuts down to fewer pixels, the rest is unknown.
 
     Args:
-        labels: Identity, uint32 [H, W]; 0 no floe, the largest uint32 where it cannot be known.
-        classes: 0 water, 1 brash, 2 floe, 255 cannot be known; uint8 [H, W].
-        hidden: Identities that lie, all or most of them, where they cannot be known.
-        shown: Identities in `labels`.
+        view: The view.
+        optical: Whether a camera sees it, or else a radar.
+        covered: What of it is in the image; default: all.
+
+    Attributes:
+        hidden: Identities of floes that lie, all or most of them, where they cannot be known.
+        shown: Identities that have labels.
     """
 
-    labels: NDArray[np.uint32]
-    classes: NDArray[np.uint8]
-    hidden: frozenset[int]
-    shown: frozenset[int]
+    def __init__(self, view: Drawn, *, optical: bool, covered: Covered | None = None) -> None:
+        self._view, self._optical, self._covered = view, optical, covered
+        whole, clear, at_edge = np.zeros(1, np.int64), np.zeros(1, np.int64), {0}
+        for window in tiles(view.grid.shape, BLOCK):
+            part = view.part(window)
+            whole = _counted(whole, part.identity)
+            clear = _counted(clear, part.identity[~self._unknown(part, window)])
+            at_edge |= _at_edge(part.identity, window, view.grid)
+        clear = np.pad(clear, (0, len(whole) - len(clear)))
+        edge = np.zeros(len(whole), bool)
+        edge[list(at_edge)] = True
+        self._hidden = (whole >= SMALLEST_PX) & (clear < 0.5 * whole)
+        self._small = (clear < SMALLEST_PX) & ~self._hidden
+        self._hidden[0] = self._small[0] = edge[0] = False
+        self._cut = self._small & (edge | (whole >= SMALLEST_PX))
+        self.hidden = frozenset(np.flatnonzero(self._hidden).tolist())
+        self.shown = frozenset(np.flatnonzero((whole > 0) & ~self._small & ~self._hidden).tolist()) - {0}
+
+    def labels_and_classes(self, window: Window) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+        """Two rasters [H, W] of a window.
+
+        Returns:
+            Identities, 0 where there is no floe, the largest uint32 where it cannot be known; and 0 water, 1 brash, 2 floe, 255 cannot
+            be known.
+        """
+        part = self._view.part(window)
+        labels, classes = part.identity.copy(), part.classes.copy()
+        unknown = self._unknown(part, window) | (self._hidden | self._cut)[labels]
+        small = self._small[labels]
+        classes[small] = BRASH
+        labels[small] = 0
+        labels[unknown] = np.iinfo(np.uint32).max
+        classes[unknown] = IGNORE_CLASS
+        return labels, classes
+
+    def _unknown(self, part: Snapshot, window: Window) -> NDArray[np.bool_]:
+        veiled = part.cloud >= CLOUD_HIDES if self._optical else part.wind_m_s >= WIND_HIDES_M_S
+        unknown = veiled | (part.classes == LAND)
+        return np.asarray(unknown if self._covered is None else unknown | ~self._covered(window))
 
 
-def seen(snapshot: Snapshot, *, optical: bool, swath: NDArray[np.bool_] | None = None) -> Seen:
-    """Tell what can be known of a snapshot, of which `swath` [H, W] is in the image (default: all).
-
-    Land is unknown, what lies outside the swath, and what thick cloud (optical) or water as
-    bright as ice (radar) hides. Floes under `SMALLEST_PX` pixels are brash;
-    of larger ones that the edge or something else cuts down to fewer pixels, the rest is unknown.
-    """
-    veiled = snapshot.cloud >= CLOUD_HIDES if optical else snapshot.wind_m_s >= WIND_HIDES_M_S
-    unknown = veiled | (snapshot.classes == LAND)
-    if swath is not None:
-        unknown |= ~swath
-    labels = snapshot.identity.copy()
-    classes = snapshot.classes.copy()
-    number = int(labels.max()) + 1
-    whole = np.bincount(labels.ravel(), minlength=number)
-    clear = np.bincount(labels[~unknown].ravel(), minlength=number)
-    hidden = (whole >= SMALLEST_PX) & (clear < 0.5 * whole)
-    small = (clear < SMALLEST_PX) & ~hidden
-    edge = np.zeros(number, bool)
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        edge[side] = True
-    hidden[0] = small[0] = edge[0] = False
-    unknown |= hidden[labels] | (small & (edge | (whole >= SMALLEST_PX)))[labels]
-    classes[small[labels]] = BRASH
-    labels[small[labels]] = 0
-    labels[unknown] = np.iinfo(np.uint32).max
-    classes[unknown] = IGNORE_CLASS
-    shown = frozenset(np.flatnonzero((whole > 0) & ~small & ~hidden).tolist()) - {0}
-    return Seen(labels, classes, frozenset(np.flatnonzero(hidden).tolist()), shown)
+def _counted(count: NDArray[np.int64], identity: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Pixels of each identity: those counted before, and these."""
+    more = np.bincount(identity.ravel(), minlength=len(count))
+    more[: len(count)] += count
+    return more
 
 
-def write_truth(snapshot: Snapshot, folder: Path, pass_id: str, *, optical: bool, swath: NDArray[np.bool_] | None = None) -> Seen:
-    """Write `<pass id>.labels.tif` and `<pass id>.classes.tif` into the folder; arguments as those of `seen`."""
-    what = seen(snapshot, optical=optical, swath=swath)
-    everything = Window(0, 0, *snapshot.grid.shape)
-    with write_band(folder / f"{pass_id}.labels.tif", snapshot.grid, "uint32") as band:
-        band.write(everything, what.labels)
-    with write_band(folder / f"{pass_id}.classes.tif", snapshot.grid, "uint8") as band:
-        band.write(everything, what.classes)
-    return what
+def _at_edge(identity: NDArray[np.uint32], window: Window, grid: Grid) -> set[int]:
+    """Identities in those pixels of a window that lie at the grid's edge."""
+    row, col = (np.arange(first, first + size) for first, size in ((window.row, window.height), (window.col, window.width)))
+    outer = np.isin(row, (0, grid.height - 1))[:, None] | np.isin(col, (0, grid.width - 1))
+    return set(np.unique(identity[outer]).tolist())
 
 
-def rows(field: Field, snapshot: Snapshot, what: Seen, pass_id: str) -> list[dict[str, Any]]:
+def write_truth(known: Known, grid: Grid, folder: Path, pass_id: str) -> None:
+    """Write `<pass id>.labels.tif` and `<pass id>.classes.tif` into the folder."""
+    with (
+        write_band(folder / f"{pass_id}.labels.tif", grid, "uint32") as labels,
+        write_band(folder / f"{pass_id}.classes.tif", grid, "uint8") as classes,
+    ):
+        for window in tiles(grid.shape, BLOCK):
+            identity, kind = known.labels_and_classes(window)
+            labels.write(window, identity)
+            classes.write(window, kind)
+
+
+def rows(field: Field, known: Known, pass_id: str, time: datetime) -> list[dict[str, Any]]:
     """One row for each floe of the field that is labelled or hidden in the pass; `u` and `v` are for `with_velocity` to fill."""
     out = []
     for floe, position in zip(field.floes, field.position, strict=True):
-        if floe.identity in what.shown or floe.identity in what.hidden:
+        if floe.identity in known.shown or floe.identity in known.hidden:
             x, y = field.centre_m + position
             out.append(
                 {
                     "pass_id": pass_id,
                     "identity": floe.identity,
-                    "time": snapshot.time,
+                    "time": time,
                     "x": float(x),
                     "y": float(y),
                     "area_m2": floe.area_m2,
                     "parent": floe.parent,
-                    "hidden": floe.identity in what.hidden,
+                    "hidden": floe.identity in known.hidden,
                 }
             )
     return out

@@ -118,7 +118,8 @@ def test_the_seed_decides_everything() -> None:
     for field in (one, same):
         field.step(DAY_S)
     assert np.array_equal(one.position, same.position)
-    assert np.array_equal(one.fragments.place, same.fragments.place)
+    everywhere = (-40e3, -40e3, 40e3, 40e3)
+    assert np.array_equal(one.fragments_in(*everywhere).place, same.fragments_in(*everywhere).place)
     assert np.linalg.norm(one.centre_m - other.centre_m) > 10e3
 
 
@@ -139,7 +140,7 @@ def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
 
 def test_smooth_floes_lie_in_rubble_and_rough_ones_in_young_ice() -> None:
     field = make(3, regime="mixed", rubble=0.5, size_km=100.0)
-    fragments, nearest = field.fragments, []
+    fragments, nearest = field.fragments_in(-60e3, -60e3, 60e3, 60e3), []
     for position in field.position:
         close = np.argsort(np.hypot(*(fragments.place - position).T))[:9]
         nearest.append(np.median(fragments.ice_type[close]) == DEFORMED)
@@ -173,3 +174,18 @@ def test_first_places_are_those_of_a_plain_search() -> None:
         free = np.min(apart - 0.48 * (size + sizes[:k]), axis=1, initial=np.inf)
         plain[k] = options[np.argmax(free > 0) if (free > 0).any() else free.argmax()]
     assert np.array_equal(_arranged(sizes, trial, chance, np.random.default_rng(2)), plain)
+
+
+def test_a_rectangle_holds_all_the_fragments_that_have_drifted_into_it() -> None:
+    field = make(3, regime="pack", size_km=160.0, rotation_per_day=0.3, shear_per_day=0.2)
+    for _ in range(3):
+        field.step(DAY_S)
+
+    def inside(*bounds: float) -> set[tuple[float, float]]:
+        place = field.fragments_in(*bounds).place[:-1]  # the last is open water
+        return {(x, y) for x, y in place.tolist() if 20e3 <= x <= 30e3 and -30e3 <= y <= -20e3}
+
+    everything = inside(-80e3, -80e3, 80e3, 80e3)
+    assert len(everything) > 100
+    assert inside(20e3, -30e3, 30e3, -20e3) == everything
+    assert len(field.fragments_in(20e3, -30e3, 30e3, -20e3).place) < 0.7 * len(field.fragments_in(-80e3, -80e3, 80e3, 80e3).place)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from icegraph.grid import Window
 from icegraph.simulate import view
 from icegraph.simulate.field import FLOE, WATER, Field, Settings, Snapshot
 from icegraph.simulate.optical import Look, reflectances, stretched, write_optical
@@ -17,7 +18,8 @@ CASE = "hudson_bay-100km-20060513"
 
 
 def snapshot(seed: int, *, cloudy: bool = False, **changes: object) -> Snapshot:
-    return view.take(Field(Settings(seed, 40.0, 250.0, **changes)), TIME, 250.0, index=0, cloudy=cloudy)
+    whole = view.View(Field(Settings(seed, 40.0, 250.0, **changes)), TIME, 250.0, index=0, cloudy=cloudy)
+    return whole.part(Window(0, 0, *whole.grid.shape))
 
 
 def test_the_stretch_agrees_with_published_pairs() -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from pyproj import Transformer
 
 from icegraph.errors import InputError
-from icegraph.simulate import simulate
+from icegraph.simulate import amsr2, sentinel1, simulate, truth, view
 from icegraph.store import sha256
 
 UNKNOWN = np.iinfo(np.uint32).max
@@ -107,12 +108,36 @@ def test_impossible_requests_are_refused(tmp_path: Path, wrong: dict[str, object
 
 
 def test_nothing_is_known_of_a_radar_pass_outside_its_image(tmp_path: Path) -> None:
-    simulate(tmp_path / "s", seed=5, size_km=8.0, passes=1, views=("sar",))
+    """Places of the image by its ground control points alone."""
+    simulate(tmp_path / "s", seed=5, size_km=8.0, passes=1, views=("sar",), ice={"land": False})
     (labels,) = (tmp_path / "s" / "truth").glob("*.labels.tif")
     (measurement,) = (tmp_path / "s" / "passes").glob("*.SAFE/measurement/*-hh-*.tiff")
     with rasterio.open(labels) as known, rasterio.open(measurement) as image:
-        unknown = known.read(1) == np.iinfo(np.uint32).max
-        dark = (image.read(1) == 0).mean()
-    assert unknown[0, 0] and unknown[-1, -1]
-    assert 0.05 < unknown.mean() < 0.5
-    assert dark > 0.01
+        unknown, dn = known.read(1) == UNKNOWN, image.read(1)
+        points, _ = image.gcps
+        x, y = Transformer.from_crs(4326, known.crs, always_xy=True).transform([p.x for p in points], [p.y for p in points])
+        design = np.column_stack([np.ones(len(points)), x, y])
+        to_image, *_ = np.linalg.lstsq(design, np.array([(p.row, p.col) for p in points]), rcond=None)
+        row, col = np.mgrid[: known.height, : known.width]
+        there = known.xy(row.ravel(), col.ravel())
+    line, pixel = (np.column_stack([np.ones(row.size), *there]) @ to_image).T.reshape(2, *row.shape)
+    nearest = np.round(line).astype(int), np.round(pixel).astype(int)
+    inside = (nearest[0] >= 0) & (nearest[0] < dn.shape[0]) & (nearest[1] >= 0) & (nearest[1] < dn.shape[1])
+    dark = ~inside
+    dark[inside] = dn[nearest[0][inside], nearest[1][inside]] == 0
+    assert 0.05 < dark.mean() < 0.5
+    assert unknown[dark].mean() > 0.999
+    assert unknown[~dark].mean() < 0.2
+
+
+def test_the_bytes_do_not_depend_on_how_much_is_worked_on_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(name: str) -> dict[str, str]:
+        simulate(tmp_path / name, seed=6, size_km=9.0, passes=2, sar_pixel_m=80.0, optical_pixel_m=160.0)
+        return digests(tmp_path / name)
+
+    large = write("large")
+    for module, name, size in ((view, "_TILE", 48), (sentinel1, "_STRIP", 37), (truth, "BLOCK", 64), (amsr2, "_TILE", 30)):
+        monkeypatch.setattr(module, name, size)
+    small = write("small")
+    assert any(name.endswith(".tiff") for name in large)
+    assert small == large

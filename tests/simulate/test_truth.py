@@ -1,14 +1,14 @@
 """What counts as known of a snapshot."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 from affine import Affine
 
-from icegraph.grid import Grid
+from icegraph.grid import Grid, Window
 from icegraph.simulate.field import BRASH, FLOE, LAND, Snapshot
-from icegraph.simulate.truth import seen
+from icegraph.simulate.truth import Known
 
 UNKNOWN = np.iinfo(np.uint32).max
 SHAPE = (40, 40)
@@ -23,6 +23,21 @@ def scene() -> Snapshot:
     flat = np.zeros(SHAPE, np.float32)
     grid = Grid("EPSG:3413", Affine(250, 0, 0, 0, -250, 0), *SHAPE)
     return Snapshot(datetime(2021, 5, 1, tzinfo=UTC), grid, identity, classes, classes * 0, flat + 5, flat, flat)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that is known of a snapshot."""
+
+    labels: np.ndarray
+    classes: np.ndarray
+    hidden: frozenset[int]
+    shown: frozenset[int]
+
+
+def seen(snapshot: Snapshot, *, optical: bool) -> Seen:
+    known = Known(snapshot, optical=optical)
+    return Seen(*known.labels_and_classes(Window(0, 0, *SHAPE)), known.hidden, known.shown)
 
 
 def test_floes_are_labelled_small_ones_are_brash_and_land_is_unknown() -> None:

@@ -1,14 +1,15 @@
 """The drawing of the field on a view's grid."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from icegraph.grid import NORTH, Grid
+from icegraph.grid import NORTH, Grid, Window, tiles
 from icegraph.simulate import view
-from icegraph.simulate.field import BRASH, DEFORMED, FLOE, LAND, NO_ICE, WATER, YOUNG, Field, Settings, Snapshot
+from icegraph.simulate.field import BRASH, DEFORMED, FLOE, LAND, NO_ICE, WATER, YOUNG, Field, Fragments, Settings, Snapshot
 
 TIME = datetime(2021, 5, 1, tzinfo=UTC)
 
@@ -17,14 +18,19 @@ def make(seed: int, **changes: object) -> Field:
     return Field(Settings(seed, **({"size_km": 40.0, "pixel_m": 250.0, "land": False, "regime": "pack"} | changes)))
 
 
-def take(field: Field, index: int = 0) -> Snapshot:
-    return view.take(field, TIME, 250.0, index=index, cloudy=False)
+def take(field: Field, index: int = 0, *, pixel_m: float = 250.0, cloudy: bool = False) -> Snapshot:
+    whole = view.View(field, TIME, pixel_m, index=index, cloudy=cloudy)
+    return whole.part(Window(0, 0, *whole.grid.shape))
+
+
+def fragments(field: Field) -> Fragments:
+    return field.fragments_in(-20e3, -20e3, 20e3, 20e3)
 
 
 def test_grids_lie_on_multiples_of_the_pixel_and_cover_the_field() -> None:
     field = make(1)
     for pixel in (250.0, 40.0):
-        grid = view.take(field, TIME, pixel, index=0, cloudy=False).grid
+        grid = view.View(field, TIME, pixel, index=0, cloudy=False).grid
         left, bottom, right, top = grid.bounds
         assert [edge % pixel for edge in (left, top)] == [0, 0]
         assert grid == Grid.covering(NORTH, np.array([left + 1, right - 1]), np.array([bottom + 1, top - 1]), pixel)
@@ -74,7 +80,6 @@ def test_texture_moves_with_the_floe_and_has_unit_variance() -> None:
     first = take(field)
     way = np.array([1000.0, -500.0])
     field.position = field.position + way
-    field.fragments.place = field.fragments.place + way
     second = take(field)
     largest = np.bincount(first.identity.ravel())[1:].argmax() + 1
     moved = np.roll(first.texture, (2, 4), (0, 1))
@@ -87,7 +92,7 @@ def test_texture_moves_with_the_floe_and_has_unit_variance() -> None:
 
 def test_weather_differs_from_pass_to_pass_and_clouds_lie_between_0_and_1() -> None:
     field = make(6)
-    clouds = [view.take(field, TIME, 250.0, index=i, cloudy=True).cloud for i in range(8)]
+    clouds = [take(field, i, cloudy=True).cloud for i in range(8)]
     assert all(cloud.min() >= 0 and cloud.max() <= 1 for cloud in clouds)
     assert any(cloud.max() > 0.8 for cloud in clouds)
     assert any(cloud.max() < 0.4 for cloud in clouds)
@@ -95,10 +100,10 @@ def test_weather_differs_from_pass_to_pass_and_clouds_lie_between_0_and_1() -> N
 
 
 def test_consolidated_ground_is_brash_with_hardly_a_floe() -> None:
-    field = next(f for f in (make(seed) for seed in range(20, 60)) if f.fragments.solid.mean() > 0.05)
+    field = next(f for f in (make(seed) for seed in range(20, 60)) if fragments(f).solid.mean() > 0.05)
     seen = take(field)
-    row, col = (np.round(at).astype(int) for at in seen.grid.rowcol(*(field.fragments.place + field.centre_m).T))
-    inside = field.fragments.solid & (row > 2) & (row < 157) & (col > 2) & (col < 157)
+    row, col = (np.round(at).astype(int) for at in seen.grid.rowcol(*(fragments(field).place + field.centre_m).T))
+    inside = fragments(field).solid & (row > 2) & (row < 157) & (col > 2) & (col < 157)
     classes = seen.classes[row[inside], col[inside]]
     assert len(classes) > 100
     assert (classes == FLOE).mean() < 0.25  # those pushed onto its rim
@@ -122,3 +127,26 @@ def test_a_field_with_rubble_tells_what_fills_the_gaps() -> None:
     snapshot = take(make(3, rubble=0.5, regime="mixed"))
     assert snapshot.ground is not None
     assert set(np.unique(snapshot.ground)) == {DEFORMED, YOUNG}
+
+
+@pytest.mark.parametrize(("size", "changes"), [(97, {"land": True, "regime": "marginal"}), (130, {"rubble": 0.5, "regime": "mixed"})])
+def test_a_window_shows_the_same_bits_as_the_whole_view(size: int, changes: dict[str, object]) -> None:
+    field = make(8, **changes)
+    field.step(86400.0)
+    whole = take(field, cloudy=True)
+    windows = view.View(field, TIME, 250.0, index=0, cloudy=True)
+    for window in tiles(whole.grid.shape, size):
+        part = windows.part(window)
+        assert part.grid == whole.grid.part(window)
+        assert part.rasters.keys() == whole.rasters.keys()
+        for name, raster in part.rasters.items():
+            assert np.array_equal(raster, whole.rasters[name][window.slices]), name
+
+
+def test_a_sheet_gives_back_what_was_drawn(tmp_path: Path) -> None:
+    whole = take(make(9))
+    sheet = view.Sheet(whole, tmp_path)
+    window = Window(3, 50, 70, 90)
+    for name, raster in sheet.part(window).rasters.items():
+        assert raster.dtype == whole.rasters[name].dtype
+        assert np.array_equal(raster, whole.rasters[name][window.slices])
