@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from scipy.ndimage import gaussian_filter, shift
 
+from icegraph.bounds import lonlat_bounds, split_outline
 from icegraph.grid import Grid, Window
 from icegraph.scene import footprint
 from icegraph.simulate.field import FLOE, LAND, Drawn, Snapshot
@@ -214,15 +215,14 @@ def _write_image(path: Path, grid: Grid, bands: list[NDArray[np.uint8]], alpha: 
 
 
 def _item(snapshot: Snapshot, pass_id: str, platform: str) -> dict[str, Any]:
-    outline = footprint(snapshot.grid)
-    lonlat = np.array(outline["coordinates"][0])
+    lon, lat = np.array(footprint(snapshot.grid)["coordinates"][0]).T
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
         "stac_extensions": ["https://stac-extensions.github.io/projection/v1.1.0/schema.json"],
         "id": pass_id,
-        "geometry": {"type": "Polygon", "coordinates": [[list(point) for point in outline["coordinates"][0]]]},
-        "bbox": [*lonlat.min(axis=0).tolist(), *lonlat.max(axis=0).tolist()],
+        "geometry": split_outline(lon, lat),
+        "bbox": list(lonlat_bounds(lon, lat)),
         "properties": {
             "datetime": f"{snapshot.time:%Y-%m-%dT%H:%M:%SZ}",
             "platform": platform,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely.geometry
 
 from icegraph.grid import Window
 from icegraph.simulate import view
@@ -83,3 +84,20 @@ def test_looks_span_the_grey_levels_of_real_scenes(shared_data: Path) -> None:
             labels = known.read(1)
             real = float(np.median(image.read(1)[(labels > 0) & (labels < 65535)]))
         assert min(levels) - 5 < real < max(levels) + 5
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(180.0, 75.0), (0.0, 89.99)])
+def test_the_item_tells_its_bounds_across_180_degrees_and_at_the_pole(tmp_path: Path, lon: float, lat: float) -> None:
+    seen = snapshot(1, land=False, lon=lon, lat=lat)
+    item = json.loads((tmp_path / f"{write_optical(seen, tmp_path, rng=np.random.default_rng(0))}.json").read_text())
+    west, south, east, north = item["bbox"]
+    outline = shapely.geometry.shape(item["geometry"])
+    assert outline.is_valid
+    half_deg = np.degrees(20 / 6371)
+    if lat < 80:
+        assert west > 175 and east < -175  # RFC 7946, section 5.2: west is the greater across 180 degrees
+        assert (south, north) == pytest.approx((lat - half_deg, lat + half_deg), abs=0.1)
+        assert outline.geom_type == "MultiPolygon"
+    else:
+        assert (west, east, north) == (-180, 180, 90)
+        assert south == pytest.approx(lat - half_deg, abs=0.1)
