@@ -1,5 +1,6 @@
 """Passes, recognised in files and folders and told from their headers."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,8 +27,7 @@ _HDF = (".h5", ".hdf5")
 _NO_PASS = (".labels.tif", ".classes.tif", ".negatives.tif", "landmask.tif", "watermask.tif")  # truth and masks that lie beside passes
 _COPERNICUS = "Copernicus Sentinel data, free, full and open: contains modified Copernicus Sentinel data {year}"
 # What each unit allows; a share of 1 % may lie outside.
-_RANGE_DN = (0.0, 65_535.0)
-_RANGE_8BIT = (0.0, 255.0)
+_RANGE_WHOLE = (-math.inf, math.inf)  # whole numbers hold what their type can
 _RANGE_REFLECTANCE = (-0.2, 2.0)
 _RANGE_SIGMA0 = (-100.0, 1000.0)  # dB or linear: corner reflectors reach 30 dB
 
@@ -149,7 +149,7 @@ def _describe_safe(path: Path) -> Described:
         notes=list(product.notes),
     )
     samples = [
-        sample(container.raster(pol.measurement), 1, folder_name(product.id), pol.name, allowed=_RANGE_DN, zero_is_nothing=True)
+        sample(container.raster(pol.measurement), 1, folder_name(product.id), pol.name, allowed=_RANGE_WHOLE, zero_is_nothing=True)
         for pol in product.polarisations
     ]
     return Described(entry, samples)
@@ -258,7 +258,7 @@ def _radar_bands(path: Path, names: Sequence[str], notes: list[str]) -> list[str
 
 
 def _samples(path: Path, pass_id: str, bands: Sequence[str], kind: str, *, radar: bool) -> list[Sample]:
-    allowed = _RANGE_SIGMA0 if radar else _RANGE_8BIT if kind == "uint8" else _RANGE_REFLECTANCE
+    allowed = _RANGE_SIGMA0 if radar else _RANGE_WHOLE if kind == "uint8" else _RANGE_REFLECTANCE
     numbered: Iterator[tuple[int, str]] = enumerate(bands, 1)
     return [
         sample(str(path), number, pass_id, name, allowed=allowed, zero_is_nothing=radar)

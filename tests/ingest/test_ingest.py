@@ -76,6 +76,15 @@ def test_damaged_products_are_refused_by_name(safe: Path, tmp_path: Path) -> Non
     assert "has no manifest.safe" in refusal(ingest([safe], tmp_path / "out"))
 
 
+def test_a_product_with_an_empty_file_or_an_empty_outline_is_refused(safe: Path, tmp_path: Path) -> None:
+    (safe / "preview").mkdir(exist_ok=True)
+    (safe / "preview" / "quick-look.png").touch()
+    assert refusal(ingest([safe], tmp_path / "out")) == f"{safe}: has an empty file; download it again."
+    (safe / "preview" / "quick-look.png").unlink()
+    damage(safe, "manifest.safe", "(coordinates>)[^<]*<", r"\g<1>80,10 80,11 80,12 80,13<")
+    assert "has its north bound not above its south bound" in refusal(ingest([safe], tmp_path / "out"))
+
+
 def test_an_empty_measurement_is_refused_by_its_pixels(safe: Path, tmp_path: Path) -> None:
     tiff = next(safe.glob("measurement/*-hv-*"))
     with rasterio.open(tiff, "r+") as dataset:
