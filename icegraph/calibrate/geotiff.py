@@ -1,5 +1,6 @@
 """Sigma nought that comes as GeoTIFF: linear or in dB, on a grid or with ground control points."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,12 +10,11 @@ import rasterio.warp
 from numpy.typing import NDArray
 
 from icegraph.calibrate.radiometry import Floats
+from icegraph.calibrate.speckle import LOOKS
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
 from icegraph.ingest.pixels import open_raster, sample_lines
 from icegraph.scene import read_grid
-
-LOOKS = {"EW": 10.7, "IW": 4.4}  # equivalent numbers of looks of the standard products, EW GRDM and IW GRDH
 
 
 class TiffImage:
@@ -33,9 +33,10 @@ class TiffImage:
     def __init__(self, places: Mapping[str, tuple[Path, int]], names: Mapping[str, str], mode: str, notes: list[str]) -> None:
         self.bands = list(places)
         self.halo = 0
-        self.looks = next((looks for name, looks in LOOKS.items() if name in mode), 0.0)
+        words = re.split("[^A-Z0-9]+", mode.upper())
+        self.looks = next((looks for (name, _), looks in LOOKS.items() if name in words), 0.0)
         if not self.looks:
-            self.looks = LOOKS["EW"]
+            self.looks = LOOKS["EW", "GRDM"]
             notes.append(f"looks: nothing tells their number; taken as {self.looks}, that of Sentinel-1 EW GRDM")
         self._datasets = {band: (open_raster(path), number) for band, (path, number) in places.items()}
         self.first, number = next(iter(self._datasets.values()))

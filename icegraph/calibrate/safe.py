@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from icegraph.calibrate.radiometry import AzimuthVector, CalibrationTable, Floats, NoiseTable, SwathBlock, Vector, sigma_nought
+from icegraph.calibrate.speckle import LOOKS
 from icegraph.errors import PassError
 from icegraph.grid import Window
 from icegraph.ingest.container import Container, child_text
 from icegraph.ingest.pixels import open_raster
 from icegraph.ingest.sentinel1 import Polarisation, Product, read_product
 
-LOOKS = {("EW", "GRDM"): 10.7, ("IW", "GRDH"): 4.4}  # equivalent numbers of looks (Sentinel-1 Product Definition, S1-RS-MDA-52-7440)
-LOOKS_SHARE = 0.89  # equivalent over nominal looks of those two: 10.7 / 12 and 4.4 / 5
+LOOKS_SHARE = 0.89  # equivalent over nominal looks of the standard products: 10.7 / 12 and 4.4 / 5
 BORDER = 5  # pixels: zeros are border where they fill BORDER × BORDER pixels; a lone zero is dark water
 HALO = BORDER - 1
 SPACING_M = (1.0, 200.0)  # GRD pixels: 3.5 m (SM, full resolution) to 50 m

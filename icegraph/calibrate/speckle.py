@@ -8,6 +8,7 @@ from scipy.ndimage import uniform_filter
 
 SIZE = 7  # pixels, the side of the local window
 HALO = SIZE // 2
+LOOKS = {("EW", "GRDM"): 10.7, ("IW", "GRDH"): 4.4}  # equivalent numbers of looks (Sentinel-1 Product Definition, S1-RS-MDA-52-7440)
 
 Floats = NDArray[np.float32]
 

@@ -264,6 +264,14 @@ def write_unmapped(path: Path, pixels: np.ndarray, description: str = "sigma0_hv
     return path
 
 
+@pytest.mark.parametrize(("name", "looks", "noted"), [("S1_IW_GRDH", 4.4, False), ("S1B_EW_GRDM", 10.7, False), ("NIWA", 10.7, True)])
+def test_the_mode_is_told_by_a_whole_word(name: str, looks: float, noted: bool, tmp_path: Path) -> None:
+    path = write_sar(tmp_path / f"{name}_20200101T000000.tif", np.random.default_rng(0).gamma(10.7, 0.02 / 10.7, (150, 170)))
+    properties = calibrate(describe(path).entry, tmp_path / "scene").item.properties
+    assert properties["icegraph:looks"] == looks
+    assert ("looks: nothing tells their number" in " ".join(properties["icegraph:notes"])) == noted
+
+
 @pytest.mark.parametrize("with_item", [True, False])
 def test_a_band_of_incidence_is_neither_checked_nor_taken_as_sigma_nought(with_item: bool, tmp_path: Path) -> None:
     linear = np.random.default_rng(0).gamma(10.7, 0.02 / 10.7, (150, 170))
