@@ -86,12 +86,15 @@ def raster_lonlat(dataset: rasterio.io.DatasetReader, path: Path) -> Bounds:
         PassError: It has neither, or no coordinate system.
     """
     gcps, gcp_crs = dataset.gcps
-    if dataset.crs is not None and not dataset.transform.is_identity:
-        return raster_bounds(dataset.crs, *dataset.bounds)
-    if len(gcps) >= 4 and gcp_crs is not None:
-        x, y = np.array([point.x for point in gcps]), np.array([point.y for point in gcps])
-        lon, lat = rasterio.warp.transform(gcp_crs, "EPSG:4326", x, y)
-        return lonlat_bounds(lon, lat)
+    try:
+        if dataset.crs is not None and not dataset.transform.is_identity:
+            return raster_bounds(dataset.crs, *dataset.bounds)
+        if len(gcps) >= 4 and gcp_crs is not None:
+            x, y = np.array([point.x for point in gcps]), np.array([point.y for point in gcps])
+            lon, lat = rasterio.warp.transform(gcp_crs, "EPSG:4326", x, y)
+            return lonlat_bounds(lon, lat)
+    except ValueError as error:
+        raise PassError(path, f"its place cannot be used ({error})", "georeference it again") from error
     raise PassError(path, "says nowhere where it lies (no coordinate system with a grid or control points)", "georeference it first")
 
 

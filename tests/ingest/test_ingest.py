@@ -366,13 +366,19 @@ def test_no_item_however_odd_stops_the_others(odd: dict[str, Any], write_rgb: Wr
     assert ingest([good.with_name("scene.tif"), good], tmp_path / "out").passes
 
 
-def test_what_no_reader_foresaw_is_refused_with_the_name_of_the_file(write_rgb: Write, tmp_path: Path) -> None:
+def test_what_no_reader_foresaw_is_refused_with_the_name_of_the_file(safe: Path, write_rgb: Write, tmp_path: Path) -> None:
     good = write_rgb("good-20200101T100000.tif")
-    transform = rasterio.transform.from_origin(1e300, 1e300, 1e290, 1e290)
-    far = write_rgb("far-20200101T100000.tif", transform=transform)
-    manifest = ingest([good, far], tmp_path / "out")
+    (safe / "circle").symlink_to(safe / "circle")
+    manifest = ingest([good, safe], tmp_path / "out")
     assert [entry.href for entry in manifest.passes] == [good]
-    assert refusal(manifest).startswith(f"{far}: ")
+    assert refusal(manifest).startswith(f"{safe}: is damaged or of an unknown form (RuntimeError: ")
+
+
+def test_a_raster_beyond_the_earth_is_refused(write_rgb: Write, tmp_path: Path) -> None:
+    transform = rasterio.transform.from_origin(1e12, 1e12, 250, 250)
+    far = write_rgb("far-20200101T100000.tif", transform=transform, crs="EPSG:32633")
+    manifest = ingest([far], tmp_path / "out")
+    assert refusal(manifest) == f"{far}: its place cannot be used (it lies nowhere on Earth); georeference it again."
     assert Manifest.read(tmp_path / "out" / "manifest.json") == manifest
 
 
