@@ -132,11 +132,12 @@ class View:
         shapes = []
         for number in (np.flatnonzero(near[1:]) + 1).tolist():
             row, col = grid.rowcol(*(field.outline(number - 1) + field.centre_m).T)
-            ring = np.round((np.column_stack([col, row]) + 0.5) * _PLACE_BITS) / _PLACE_BITS - (window.col, window.row)
+            ring = np.round(np.column_stack([col, row]) * _PLACE_BITS) / _PLACE_BITS
             shapes.append(({"type": "Polygon", "coordinates": [[*ring.tolist(), ring[0].tolist()]]}, number))
         if not shapes:
             return np.zeros(window.shape, np.int32)
-        return np.asarray(rasterize(shapes, window.shape, dtype="int32"), np.int32)
+        corner = Affine.translation(window.col - 0.5, window.row - 0.5)
+        return np.asarray(rasterize(shapes, window.shape, transform=corner, dtype="int32"), np.int32)
 
     def _draw_fragments(self, fragments: Fragments, window: Window) -> tuple[NDArray[np.int32], Float]:
         """Nearest fragment of each pixel (the last, open water, beyond `_REACH_PX`), and the distance to its seed disc, metres."""
