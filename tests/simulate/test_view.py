@@ -150,9 +150,3 @@ def test_a_sheet_gives_back_what_was_drawn(tmp_path: Path) -> None:
     for name, raster in sheet.part(window).rasters.items():
         assert raster.dtype == whole.rasters[name].dtype
         assert np.array_equal(raster, whole.rasters[name][window.slices])
-
-
-def test_drawing_side_by_side_warns_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
-    monkeypatch.setattr(view, "_TILE", 64)
-    view.Sheet(view.View(make(3), TIME, 250.0, index=0, cloudy=False), tmp_path)
-    assert [str(warning.message) for warning in recwarn] == []
