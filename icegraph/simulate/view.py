@@ -7,10 +7,11 @@ What a pixel shows follows from the field, the seed and the pixel's place in the
 random is a function of place, and a window is drawn with a margin as wide as anything reaches.
 """
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -203,9 +204,16 @@ class Sheet:
 
     def _file(self, name: str, kind: np.dtype[Any]) -> np.memmap[Any, Any]:
         """A raster, opened for as long as the caller holds it: pages of an open file would count as this process's memory."""
-        mode: Literal["r+", "w+"] = "r+" if name in self._kinds else "w+"
-        self._kinds[name] = kind
-        return np.memmap(self._folder / name, kind, mode, shape=self.grid.shape)
+        path = self._folder / name
+        if name not in self._kinds:
+            # Where the disk is full, to write to mapped memory would kill the process; this raises an error.
+            with path.open("wb") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, kind.itemsize * self.grid.height * self.grid.width)
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, str(path)) from error
+            self._kinds[name] = kind
+        return np.memmap(path, kind, "r+", shape=self.grid.shape)
 
 
 @dataclass(frozen=True)

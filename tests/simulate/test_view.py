@@ -1,5 +1,6 @@
 """The drawing of the field on a view's grid."""
 
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -150,3 +151,18 @@ def test_a_sheet_gives_back_what_was_drawn(tmp_path: Path) -> None:
     for name, raster in sheet.part(window).rasters.items():
         assert raster.dtype == whole.rasters[name].dtype
         assert np.array_equal(raster, whole.rasters[name][window.slices])
+
+
+def test_a_sheet_takes_its_room_before_it_writes_and_says_when_there_is_none(tmp_path: Path) -> None:
+    """What is mapped without room is told by a signal that kills."""
+    whole = take(make(9))
+    sheet = view.Sheet(whole, tmp_path)
+    sheet._file("more", np.dtype(np.float32))
+    assert (tmp_path / "more").stat().st_blocks * 512 >= 4 * whole.texture.size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="evenmore"):
+            sheet._file("evenmore", np.dtype(np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
