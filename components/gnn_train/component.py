@@ -28,7 +28,7 @@ def gnn_train(
     """
     from pathlib import Path
 
-    from icegraph.errors import told
+    from icegraph.errors import InputError, told
     from icegraph.places import on_disk
     from icegraph.progress import print_progress
     from icegraph.track.fit import fit_matcher
@@ -37,6 +37,7 @@ def gnn_train(
     with told():
         held = find_truth(map(on_disk, holdout))
         known = {pass_id: path for pass_id, path in find_truth(map(on_disk, truth)).items() if pass_id not in held}
-        fit_matcher(
-            Path(graph.path), identities(Path(floes.path), known), Path(model.path), steps=steps, seed=seed, progress=print_progress
-        )
+        taught = identities(Path(floes.path), known)
+        if not taught:
+            raise InputError("matcher", "no pass that is not held out has known floes", "give the truth of at least one")
+        fit_matcher(Path(graph.path), taught, Path(model.path), steps=steps, seed=seed, progress=print_progress)

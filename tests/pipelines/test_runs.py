@@ -140,7 +140,7 @@ def test_a_zipped_product_gives_what_its_folder_gives(trained: Path, tmp_path: P
 
 
 def test_passes_of_two_projections_are_refused_in_one_sentence(trained: Path, tmp_path: Path) -> None:
-    image = next((trained / "simulation" / FIELDS[3].name / "passes").glob("*.tif"))
+    image = next((trained / "simulation" / FIELDS[3].name / "passes").glob("*.truecolor.tif"))
     north, south = tmp_path / "terra-20200601.tif", tmp_path / "aqua-20200601.tif"
     for path, crs in ((north, "EPSG:3413"), (south, "EPSG:3976")):
         shutil.copyfile(image, path)
@@ -196,7 +196,7 @@ def test_labels_of_no_pass_are_told_and_held_out_passes_teach_nothing(
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("icegraph: ")]
     assert [line.split("; ")[-1] for line in said] == [
         "give the truth of at least one of the scenes.",
-        "give passes that show more floes.",
+        "give the truth of at least one.",
         "name each <pass id>.labels.tif.",
     ]
 
