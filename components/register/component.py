@@ -27,14 +27,16 @@ def register(
 
     from icegraph.errors import told
     from icegraph.evaluate import flat_metrics
+    from icegraph.places import on_disk
     from icegraph.registry import judged_models, model_name, promote, register
 
     with told():
+        place = on_disk(registry)
         figures = flat_metrics(json.loads((Path(results.path) / "metrics.json").read_text()))
         gate = json.loads((Path(results.path) / "gate.json").read_text())
         models = [Path(model.path) for model in [*segmenters, matcher]]
         judged = judged_models(models, gate)
-        versions = [register(model, Path(registry), metrics=figures, name=model_name(model), gate=gate) for model in judged]
+        versions = [register(model, place, metrics=figures, name=model_name(model), gate=gate) for model in judged]
         for pointer in promote(versions):
             print(pointer)
         for model in models:
