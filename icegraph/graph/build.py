@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyproj import CRS
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from shapely import box
@@ -207,7 +207,7 @@ def _write(graph: Graph, out: Path, about: dict[str, Any]) -> None:
         tensors |= {f"candidates.{number}": pair.candidates, f"drift.{number}": pair.drift}
     with atomic_dir(out) as folder:
         # Safetensors takes the bytes as they lie, whatever the strides.
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / "graph.safetensors")
+        (folder / "graph.safetensors").write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
         everything = about | {"features": list(NAMES), "neighbours": NEIGHBOURS, "passes": passes, "pairs": pairs}
         (folder / "graph.json").write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
         _all_floes(graph).to_parquet(folder / FILE, index=False)

@@ -218,9 +218,9 @@ def one_thread() -> Iterator[None]:
 
 def write_matcher(matcher: Matcher, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` into a folder."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file({name: value.contiguous() for name, value in matcher.state_dict().items()}, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(save({name: value.contiguous() for name, value in matcher.state_dict().items()}))
     (folder / "config.json").write_text(json.dumps({"kind": "matcher", **asdict(matcher.config)}, indent=1, sort_keys=True) + "\n")
 
 
