@@ -78,7 +78,7 @@ class SegmenterConfig(BaseModel):
     detail: int = Field(16, ge=4, le=256)
     local_px: int = Field(20, ge=1, le=200)
     distance_cap_px: float = Field(8.0, gt=1, le=64)
-    tile_px: int = Field(256, ge=STRIDE, le=4096, multiple_of=STRIDE)
+    tile_px: int = Field(128, ge=STRIDE, le=4096, multiple_of=STRIDE)
     halo_px: int = Field(32, ge=0, le=1024, multiple_of=STRIDE)
     rule: FloeRule = FloeRule()
 
