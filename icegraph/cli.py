@@ -49,7 +49,7 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Name or folder of a model or of a set of models; default: those trained into --out, else the shipped ones.",
+        help="Name or folder of a model or of a set of models; default: for `run`, those trained into --out; else the shipped ones.",
         metavar="NAME_OR_PATH",
         parser=_model_place,
     ),

@@ -269,7 +269,8 @@ markers deeper than {rule.marker_px:g} px, at least {rule.min_area_px} px).
 
 {figures if scores else "None: there were too few scenes to hold one out."}
 
-They are scenes of the same kind as the training's: on scenes of another kind or season expect less.
+They are scenes of the same kind as the training's, and the thresholds were chosen on them too: on scenes of another kind or season
+expect less.
 
 ## Limits
 
