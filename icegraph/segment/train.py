@@ -18,7 +18,7 @@ from icegraph.progress import Progress, silent
 from icegraph.scene import Scene
 from icegraph.segment.chips import Chip, Crop, crop_at_random, cut_chips
 from icegraph.segment.losses import repaint_loss, segment_loss
-from icegraph.segment.model import CONFIG, STRIDE, WEIGHTS, FloeRule, Segmenter, SegmenterConfig
+from icegraph.segment.model import CONFIG, STRIDE, WEIGHTS, FloeRule, Segmenter, SegmenterConfig, load_segmenter
 from icegraph.segment.normalise import INCIDENCE
 from icegraph.segment.tune import score, tune_rule
 from icegraph.store import atomic_dir, code_version, sha256
@@ -56,6 +56,7 @@ def fit_segmenter(
     *,
     sensor: str,
     unlabelled: Sequence[Path] = (),
+    start: Path | None = None,
     pretrain_steps: int = Budget.pretrain_steps,
     steps: int = Budget.steps,
     crop: int = Budget.crop,
@@ -74,6 +75,7 @@ def fit_segmenter(
         out: The model's folder.
         sensor: `sar` or `optical`.
         unlabelled: Folders of further scenes, for pre-training only.
+        start: Folder of a segmenter of the same bands and sizes, whose weights training goes on from; random weights without it.
         pretrain_steps: See `Budget`.
         steps: See `Budget`.
         crop: See `Budget`.
@@ -96,7 +98,11 @@ def fit_segmenter(
     torch.manual_seed(seed)
     config = SegmenterConfig.model_validate({"sensor": sensor, "bands": _all_bands(scenes), **settings})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = Segmenter(config).to(device)
+    model = Segmenter(config)
+    if start is not None:
+        known = load_segmenter(start)
+        model.load_state_dict(known.state_dict())
+    model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster than the usual layout
     side = -(-3 * crop // 2)
     chips = cut_chips(labelled, truth, config.bands, side, _MOST_CHIPS, rng)
