@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -227,6 +227,7 @@ def write_item(
     grid: Grid,
     rasters: Mapping[str, str],
     properties: Mapping[str, Any],
+    samples: Mapping[str, NDArray[Any]] | None = None,
 ) -> Scene:
     """Write `item.json` for rasters that already lie in `folder`, and give the scene.
 
@@ -238,6 +239,7 @@ def write_item(
         grid: The grid of all rasters.
         rasters: Name of each band or mask → its file name in the folder.
         properties: What else the item says: platform, lineage (`icegraph.store.lineage`), licence.
+        samples: Every `thinning`th row and column of each raster, where the writer has them at hand; by default they are read.
     """
     lon, lat = np.array(footprint(grid)["coordinates"][0]).T
     item = pystac.Item(pass_id, split_outline(lon, lat), list(lonlat_bounds(lon, lat)), time, dict(properties), stac_extensions=_EXTENSIONS)
@@ -252,10 +254,11 @@ def write_item(
         path = folder / file
         extra = {"file:checksum": f"1220{sha256(path)}", "file:size": path.stat().st_size}  # multihash: SHA-256, 32 bytes
         item.add_asset(name, pystac.Asset(file, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=extra))
-    valid = _sample(scene, "valid") > 0 if "valid" in rasters else None
-    for name in scene.bands:
-        if valid is not None:
-            item.assets[name].extra_fields["icegraph:statistics"] = _statistics(_sample(scene, name)[valid])
+    if "valid" in rasters:
+        sample = partial(_sample, scene) if samples is None else samples.__getitem__
+        valid = sample("valid") > 0
+        for name in scene.bands:
+            item.assets[name].extra_fields["icegraph:statistics"] = _statistics(sample(name)[valid])
     save_item(scene)
     return scene
 
@@ -289,9 +292,14 @@ def valid_windows(grid: Grid, size: int = 2 * BLOCK) -> Iterable[Window]:
     return tiles(grid.shape, size)
 
 
-def _sample(scene: Scene, name: str, most: int = 1024) -> NDArray[Any]:
-    """A raster thinned to at most about `most` × `most` pixels: enough for percentiles, whatever the scene's size."""
-    step = max(1, -(-max(scene.grid.shape) // most))
+def thinning(grid: Grid, most: int = 1024) -> int:
+    """The step that thins a raster to at most about `most` × `most` pixels: enough for percentiles, whatever the scene's size."""
+    return max(1, -(-max(grid.shape) // most))
+
+
+def _sample(scene: Scene, name: str) -> NDArray[Any]:
+    """A raster thinned."""
+    step = thinning(scene.grid)
     with rasterio.open(scene.path(name)) as dataset:
         lines = (Window(row, 0, 1, scene.grid.width).rasterio() for row in range(0, scene.grid.height, step))
         return np.stack([dataset.read(1, window=line)[0, ::step] for line in lines])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.errors import RasterioIOError
 
@@ -35,6 +36,7 @@ class _Result:
     sensor: str
     grid: Grid
     rasters: dict[str, str]
+    samples: dict[str, NDArray[np.float32]] | None = None
     properties: dict[str, Any] = field(default_factory=dict)
 
 
@@ -77,6 +79,7 @@ def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None) -> Scene:
             grid=result.grid,
             rasters=result.rasters,
             properties=properties,
+            samples=result.samples,
         )
     return Scene.open(out)
 
@@ -104,7 +107,7 @@ def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str
     from icegraph.calibrate.radar import write_geocoded
     from icegraph.calibrate.safe import SafeImage
 
-    with SafeImage.read(entry.href, notes) as image:
+    with SafeImage.read(entry.href, notes, folder) as image:
         ties, spacing = image.annotation.ties, image.annotation.spacing_m
         crs = polar_crs(ties.lat)
         x, y = _metres(crs, ties.lon.ravel(), ties.lat.ravel())
@@ -114,7 +117,7 @@ def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str
         incidence = TieValues(ties.line, ties.pixel, ties.incidence)
         rasters = write_geocoded(image, forward, grid, folder, incidence, spacing_m=spacing)
         properties = {"icegraph:ipf": f"{image.product.ipf[0]}.{image.product.ipf[1]:02d}", "icegraph:looks": image.looks}
-    return _Result("sar", grid, rasters, properties)
+    return _Result("sar", grid, rasters.files, rasters.samples, properties)
 
 
 def _sar_geotiff(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str]) -> _Result:
@@ -132,11 +135,12 @@ def _sar_geotiff(entry: Pass, folder: Path, pixel_m: float | None, notes: list[s
         raise PassError(entry.href, "has no band of HH, HV, VV or VH", "name its bands, such as sigma0_hv")
     places = {band: (path, number) for band, (_, path, number) in found.items()}
     names = {band: name if item else band for band, (name, _, _) in found.items()}
-    with TiffImage(places, names, f"{item.mode if item else ''} {entry.id}", notes) as image:
+    with TiffImage(places, names, f"{item.mode if item else ''} {entry.id}", notes, folder) as image:
         grid = image.grid()
         if grid is not None:
             _tell_pixel_kept(grid, pixel_m, notes)
-            return _Result("sar", grid, write_filtered(image, grid, folder), {"icegraph:looks": image.looks})
+            rasters = write_filtered(image, grid, folder)
+            return _Result("sar", grid, rasters.files, rasters.samples, {"icegraph:looks": image.looks})
         line, pixel, lon, lat = image.control_points()
         crs = polar_crs(lat)
         forward, residual = fit_forward(image.shape, line, pixel, *_metres(crs, lon, lat), subject=str(image.path))
@@ -144,7 +148,7 @@ def _sar_geotiff(entry: Pass, folder: Path, pixel_m: float | None, notes: list[s
         spacing = _spacing(forward, item.gsd if item else None, notes)
         grid = output_grid(forward, crs, pixel_m or spacing, subject=str(entry.href))
         rasters = write_geocoded(image, forward, grid, folder, None, spacing_m=spacing)
-    return _Result("sar", grid, rasters, {"icegraph:looks": image.looks})
+    return _Result("sar", grid, rasters.files, rasters.samples, {"icegraph:looks": image.looks})
 
 
 def _metres(crs: str, lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -16,9 +16,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import RectBivariateSpline, RegularGridInterpolator
-from scipy.ndimage import map_coordinates
+from scipy.interpolate import RectBivariateSpline
 
+from icegraph.calibrate.compiled import compiled
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
 from icegraph.ingest.tiff import PIXEL_LIMIT, SIDE_LIMIT
@@ -30,6 +30,7 @@ _STEPS = 12
 _CLOSE = 1e-4  # pixels
 
 FloatArray = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 
 class Forward(Protocol):
@@ -224,18 +225,19 @@ class Backward:
                 break
         return line, pixel
 
-    def linepixel(self, window: Window) -> tuple[FloatArray, FloatArray]:
-        """Line and pixel, each [H, W], of the pixels of a window. The lattice is the grid's, so windows agree where they meet."""
-        rows, cols = _lattice(window.row, window.height), _lattice(window.col, window.width)
-        row, col = np.meshgrid(rows, cols, indexing="ij")
-        nodes = self.exact(row, col)
-        at = np.meshgrid(
-            (np.arange(window.row, window.row + window.height) - rows[0]) / LATTICE,
-            (np.arange(window.col, window.col + window.width) - cols[0]) / LATTICE,
-            indexing="ij",
-        )
-        line, pixel = (map_coordinates(node, at, order=1, mode="nearest") for node in nodes)
-        return line, pixel
+    @cached_property
+    def _nodes(self) -> tuple[FloatArray, FloatArray]:
+        """Line and pixel at every LATTICE pixels of the grid, from its first to past its last, each [R, C]."""
+        places = np.meshgrid(*(np.arange(0.0, side + LATTICE, LATTICE) for side in self.grid.shape), indexing="ij")
+        line, pixel = self.exact(*(place.ravel() for place in places))
+        return line.reshape(places[0].shape), pixel.reshape(places[0].shape)
+
+    def lattice(self, window: Window) -> "Lattice":
+        """The nodes about a window. They are the grid's, so that windows agree where they meet."""
+        rows = slice(window.row // LATTICE, (window.row + window.height - 1) // LATTICE + 2)
+        cols = slice(window.col // LATTICE, (window.col + window.width - 1) // LATTICE + 2)
+        line, pixel = (np.ascontiguousarray(nodes[rows, cols]) for nodes in self._nodes)
+        return Lattice(window, window.row - rows.start * LATTICE, window.col - cols.start * LATTICE, line, pixel)
 
     def _start(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         a, b, c, d, x0, y0 = self._affine
@@ -252,28 +254,116 @@ class Backward:
         return float(a), float(b), float(c), float(d), float(x0), float(y0)
 
 
-def _lattice(start: int, count: int) -> FloatArray:
-    first, last = start // LATTICE, (start + count - 1) // LATTICE + 1
-    return np.arange(first, last + 1, dtype=float) * LATTICE
+@dataclass(frozen=True)
+class Lattice:
+    """Where the pixels of a window lie in the image, told at nodes LATTICE pixels apart.
 
-
-def source_window(line: FloatArray, pixel: FloatArray, shape: tuple[int, int]) -> Window | None:
-    """The part of an image of `shape` that bilinear interpolation at (line, pixel) needs; None where nothing falls on it."""
-    top, bottom = int(np.floor(line.min())), int(np.ceil(line.max())) + 1
-    left, right = int(np.floor(pixel.min())), int(np.ceil(pixel.max())) + 1
-    top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, shape[0]), min(right, shape[1])
-    return Window(top, left, bottom - top, right - left) if bottom > top and right > left else None
-
-
-def bilinear(pixels: NDArray[np.float32], part: Window, line: FloatArray, pixel: FloatArray) -> NDArray[np.float32]:
-    """Values at (line, pixel), [H, W], from the part of the image that `pixels` holds; NaN where any of the four that count is NaN.
-
-    Up to half a pixel beyond the image's edge the edge is repeated, so that pixels are cells, not points.
+    Args:
+        window: Of the output grid.
+        row: Of the window's first pixel, counted from the first node.
+        col: The same for columns.
+        line: Lines of the nodes, [R, C].
+        pixel: Pixels of the nodes, [R, C].
     """
-    row, col = line - part.row, pixel - part.col
-    inside = (row >= -0.5) & (row <= part.height - 0.5) & (col >= -0.5) & (col <= part.width - 0.5)
-    out = map_coordinates(pixels, np.stack([row, col]), order=1, mode="nearest", output=np.float32)
-    return np.where(inside, out, np.nan).astype(np.float32)
+
+    window: Window
+    row: int
+    col: int
+    line: FloatArray
+    pixel: FloatArray
+
+    def source(self, shape: tuple[int, int]) -> Window | None:
+        """The part of an image of `shape` that bilinear interpolation needs; None where nothing falls on it."""
+        top, bottom = int(np.floor(self.line.min())), int(np.ceil(self.line.max())) + 1
+        left, right = int(np.floor(self.pixel.min())), int(np.ceil(self.pixel.max())) + 1
+        top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, shape[0]), min(right, shape[1])
+        return Window(top, left, bottom - top, right - left) if bottom > top and right > left else None
+
+    def spread(self, nodes: FloatArray) -> Floats:
+        """Values at the nodes, [R, C], interpolated to the window's pixels, [H, W]."""
+        out = np.empty(self.window.shape, np.float32)
+        _spread(nodes, self.row, self.col, out)
+        return out
+
+    def sample(self, images: Floats, part: Window) -> Floats:
+        """Values of images, [B, H, W], that hold `part` of a whole, bilinear at the window's pixels, [B, h, w].
+
+        NaN in all where any of the four pixels that count is NaN in one, and outside of the part; but up to half a pixel beyond its edge
+        the edge is repeated, so that pixels are cells, not points.
+        """
+        out = np.empty((len(images), *self.window.shape), np.float32)
+        _sample(images, part.row, part.col, self.line, self.pixel, self.row, self.col, out)
+        return out
+
+
+@compiled
+def _line_of(nodes: FloatArray, row: int, first_col: int, out: FloatArray) -> None:
+    """A row of pixels between nodes: along it the values grow by a constant from node to node."""
+    r, v = row // LATTICE, (row % LATTICE) / LATTICE
+    j = 0
+    while j < out.size:
+        c, across = (first_col + j) // LATTICE, (first_col + j) % LATTICE
+        left = nodes[r, c] + v * (nodes[r + 1, c] - nodes[r, c])
+        step = (nodes[r, c + 1] + v * (nodes[r + 1, c + 1] - nodes[r, c + 1]) - left) / LATTICE
+        end = min(j + LATTICE - across, out.size)
+        to = out[j:end]
+        for k in range(end - j):
+            to[k] = left + (across + k) * step
+        j = end
+
+
+@compiled
+def _spread(nodes: FloatArray, first_row: int, first_col: int, out: Floats) -> None:
+    line = np.empty(out.shape[1])
+    for i in range(out.shape[0]):
+        _line_of(nodes, first_row + i, first_col, line)
+        out[i] = line
+
+
+@compiled
+def _sample(
+    images: Floats,
+    top: int,
+    left: int,
+    line_nodes: FloatArray,
+    pixel_nodes: FloatArray,
+    first_row: int,
+    first_col: int,
+    out: Floats,
+) -> None:
+    """Places and weights once a row, for all images, in loops short enough to run on many pixels at once."""
+    count, height, width = images.shape
+    rows, cols = out.shape[1:]
+    line, pixel = np.empty(cols), np.empty(cols)
+    place, right, below = np.empty((3, cols), np.uintp)
+    share_x, share_y, known = np.empty((3, cols), np.float32)
+    for i in range(rows):
+        _line_of(line_nodes, first_row + i, first_col, line)
+        _line_of(pixel_nodes, first_row + i, first_col, pixel)
+        for j in range(cols):
+            y, x = line[j] - top, pixel[j] - left
+            inside = (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
+            y, x = min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
+            y0, x0 = np.int64(y), np.int64(x)
+            share_y[j], share_x[j] = np.float32(y - y0), np.float32(x - x0)
+            place[j] = np.uintp(y0 * width + x0)
+            # A pixel without weight does not count, be it NaN.
+            right[j] = np.uintp(1 if x > x0 else 0)
+            below[j] = np.uintp(width if y > y0 else 0)
+            known[j] = np.float32(0) if inside else np.float32(np.nan)
+        for b in range(count):
+            image, to = images[b].reshape(-1), out[b, i]
+            for j in range(cols):
+                at = place[j]
+                a, c = image[at], image[at + below[j]]
+                upper = a + share_x[j] * (image[at + right[j]] - a)
+                lower = c + share_x[j] * (image[at + below[j] + right[j]] - c)
+                to[j] = upper + share_y[j] * (lower - upper)
+                known[j] += to[j]
+        for b in range(count):
+            to = out[b, i]
+            for j in range(cols):
+                to[j] = to[j] if known[j] == known[j] else np.float32(np.nan)
 
 
 @dataclass(frozen=True)
@@ -290,8 +380,30 @@ class TieValues:
     pixel: FloatArray
     values: FloatArray
 
-    def at(self, line: FloatArray, pixel: FloatArray) -> NDArray[np.float32]:
-        """Values at lines and pixels, bilinear between tie points, held at the edge."""
-        interpolate = RegularGridInterpolator((self.line, self.pixel), self.values)
-        near = np.clip(line, self.line[0], self.line[-1]), np.clip(pixel, self.pixel[0], self.pixel[-1])
-        return np.asarray(interpolate(np.stack(near, -1)), np.float32)
+    def at(self, line: Floats, pixel: Floats) -> Floats:
+        """Values at lines and pixels, each [H, W], bilinear between tie points, held at the edge."""
+        out = np.empty(line.shape, np.float32)
+        _between_ties(self.line, self.pixel, self.values, line, pixel, out)
+        return out
+
+
+@compiled
+def _between_ties(tie_line: FloatArray, tie_pixel: FloatArray, values: FloatArray, line: Floats, pixel: Floats, out: Floats) -> None:
+    r, c = 0, 0  # neighbours lie between the same ties, mostly
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            y = min(max(np.float64(line[i, j]), tie_line[0]), tie_line[-1])
+            x = min(max(np.float64(pixel[i, j]), tie_pixel[0]), tie_pixel[-1])
+            while y > tie_line[r + 1]:
+                r += 1
+            while y < tie_line[r]:
+                r -= 1
+            while x > tie_pixel[c + 1]:
+                c += 1
+            while x < tie_pixel[c]:
+                c -= 1
+            down = (y - tie_line[r]) / (tie_line[r + 1] - tie_line[r])
+            across = (x - tie_pixel[c]) / (tie_pixel[c + 1] - tie_pixel[c])
+            upper = values[r, c] + across * (values[r, c + 1] - values[r, c])
+            lower = values[r + 1, c] + across * (values[r + 1, c + 1] - values[r + 1, c])
+            out[i, j] = upper + down * (lower - upper)

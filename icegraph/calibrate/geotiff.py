@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 import rasterio.warp
 from numpy.typing import NDArray
 
+from icegraph.calibrate.plain import PlainPixels
 from icegraph.calibrate.radiometry import Floats
 from icegraph.calibrate.speckle import LOOKS
 from icegraph.errors import PassError
@@ -25,12 +28,17 @@ class TiffImage:
         names: Polarisation → what the band is called, which may say that it is in dB.
         mode: What is known of the product (`EW GRD`, a file name), for its number of looks.
         notes: Takes what was guessed.
+        scratch: On whose disk the decoded pixels go; that of the system's temporary files by default.
 
     Raises:
         PassError: Files of different shapes, or of a type other than float.
     """
 
-    def __init__(self, places: Mapping[str, tuple[Path, int]], names: Mapping[str, str], mode: str, notes: list[str]) -> None:
+    def __init__(
+        self, places: Mapping[str, tuple[Path, int]], names: Mapping[str, str], mode: str, notes: list[str], scratch: Path | None = None
+    ) -> None:
+        self._places, self._scratch = places, scratch
+        self._pixels: dict[str, PlainPixels] = {}
         self.bands = list(places)
         self.halo = 0
         words = re.split("[^A-Z0-9]+", mode.upper())
@@ -63,15 +71,19 @@ class TiffImage:
         notes.append(f"{name}: taken as {'dB' if found else 'linear'}, {negative:.0%} of its values are negative")
         return found
 
-    def read_band(self, band: str, window: Window) -> tuple[Floats, Floats]:
-        """Sigma nought, linear, [H, W], NaN where there is nothing (NaN, nodata, 0), and zeros for the noise."""
-        dataset, number = self._datasets[band]
-        raw = dataset.read(number, window=window.rasterio()).astype(np.float32)
+    def _linear(self, band: str, raw: NDArray[Any]) -> Floats:
+        """Sigma nought, linear, [H, W], NaN where there is nothing: NaN, nodata, 0."""
+        dataset, _ = self._datasets[band]
+        raw = raw.astype(np.float32)
         nothing = ~np.isfinite(raw) | (raw == 0)
         if dataset.nodata is not None:
             nothing |= raw == dataset.nodata
         linear = np.power(np.float32(10), raw / 10) if self._decibel[band] else raw
-        return np.where(nothing, np.nan, linear).astype(np.float32), np.zeros(window.shape, np.float32)
+        return np.where(nothing, np.float32(np.nan), linear)
+
+    def read_band(self, band: str, window: Window) -> tuple[Floats, Floats]:
+        """Sigma nought, linear, [H, W], NaN where there is nothing, and zeros for the noise."""
+        return self._pixels[band].read(window), np.zeros(window.shape, np.float32)
 
     def grid(self) -> Grid | None:
         """The grid that the image lies on, or None where it has control points only.
@@ -95,8 +107,12 @@ class TiffImage:
         return line, pixel, np.array(lon), np.array(lat)
 
     def __enter__(self) -> "TiffImage":
+        for band, (path, number) in self._places.items():
+            self._pixels[band] = PlainPixels(path, number, self._scratch, partial(self._linear, band))
         return self
 
     def __exit__(self, *_: object) -> None:
         for dataset, _number in self._datasets.values():
             dataset.close()
+        for pixels in self._pixels.values():
+            pixels.close()

@@ -1,34 +1,44 @@
-"""A radar image made a scene: speckle filtered in image geometry, then resampled to the map, by windows throughout.
+"""A radar image made a scene: speckle filtered in image geometry, then resampled to the map.
 
-    image ──strips with halos──▶ filtered, linear, a plain file ──tiles of the map──▶ dB on the grid
+    block of the map ──▶ the slanted part of the image that it needs, with a halo ──▶ sigma nought ──▶ filtered, linear
+                     ◀── tiles, overviews ◀── dB ◀── resampled to the map ◀──────────────────────────────────┘
 
-Two passes, because a tile of the map needs a slanted part of the image: filtering that again for each tile would cost twice the work, and
-backward seeks in a zip. Peak memory follows the strip and the tile, not the scene.
+Each block is made on its own, one in each thread, and written in order. The parts of two blocks overlap, and what they share is
+calibrated and filtered twice: that takes less time than keeping it. Peak memory follows the block and the threads, not the scene.
 """
 
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
-import rasterio
+from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
 from icegraph.calibrate import speckle
-from icegraph.calibrate.geocode import Backward, Forward, TieValues, bilinear, source_window
+from icegraph.calibrate.cog import CogWriter, Encoded, blocks
+from icegraph.calibrate.compiled import compiled
+from icegraph.calibrate.geocode import Backward, Forward, TieValues
 from icegraph.calibrate.radiometry import Floats
-from icegraph.calibrate.speckle import lee
+from icegraph.calibrate.speckle import despeckle
 from icegraph.grid import Grid, Window, tiles
-from icegraph.ingest.pixels import open_raster
-from icegraph.scene import write_band, write_tiles
+from icegraph.scene import thinning
 
-FLOOR_DB = -40.0  # below every noise floor of Sentinel-1 (-22 to -32 dB): what noise subtraction left at or below zero is put here
-STRIP_PIXELS = 2_000_000
-TILE = 1024
+STEPS = 512  # a dB and a degree are kept to: 0.001 dB is far below any speckle, and the zeros behind it halve the file
+FLOOR = 5e-5  # -43 dB, below every noise floor of Sentinel-1 (-22 to -32 dB)
+SOURCE_SIDE = 2048  # pixels of the image that a block is made of at a time, about
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class RadarImage(Protocol):
-    """An image of sigma nought in its own geometry."""
+    """An image of sigma nought in its own geometry. Any thread may read it."""
 
     shape: tuple[int, int]
     bands: list[str]
@@ -44,61 +54,102 @@ class RadarImage(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Rasters:
+    """What was written.
+
+    Args:
+        files: Name of each band or mask → its file in the folder.
+        samples: Name → every `thinning`th row and column of it.
+    """
+
+    files: dict[str, str]
+    samples: dict[str, NDArray[np.float32]]
+
+
 def write_geocoded(
     image: RadarImage, forward: Forward, grid: Grid, folder: Path, incidence: TieValues | None, *, spacing_m: float
-) -> dict[str, str]:
-    """Write `<band>_db`, `valid` and, where known, `incidence_deg` on `grid` into `folder`; gives name → file."""
+) -> Rasters:
+    """Write `<band>_db`, `valid` and, where known, `incidence_deg` on `grid` into `folder`."""
     coarser = max(1, round(grid.pixel_m / spacing_m))
-    filtered = {band: folder / f".{band}.tif" for band in image.bands}
-    for band, path in filtered.items():
-        _write_filtered(image, band, path, average=coarser)
-    names = [f"{band}_db" for band in image.bands] + (["incidence_deg"] if incidence else [])
+    side = max(64, SOURCE_SIDE // 2 // coarser)
     backward = Backward(forward, grid)
-    with ExitStack() as stack:
-        sources = [stack.enter_context(open_raster(path)) for path in filtered.values()]
-        units = {name: "dB" if name.endswith("_db") else "degree" for name in names}
-        writers = [stack.enter_context(write_band(folder / f"{name}.tif", grid, "float32", unit=units[name])) for name in names]
-        valid = stack.enter_context(write_band(folder / "valid.tif", grid, "uint8"))
-        for window in tiles(grid.shape, max(128, TILE // coarser // 128 * 128)):
-            bands = _tile(sources, backward, incidence, window)
-            for writer, pixels in zip(writers, bands, strict=True):
-                writer.write(window, pixels)
-            valid.write(window, np.isfinite(bands[0]).astype(np.uint8))
-    for path in filtered.values():
-        path.unlink()
-    return {name: f"{name}.tif" for name in [*names, "valid"]}
+    names = [f"{band}_db" for band in image.bands] + (["incidence_deg"] if incidence else [])
+
+    def make(window: Window) -> Floats:
+        out = np.full((len(names), *window.shape), np.nan, np.float32)
+        for part in tiles(window.shape, side):
+            lattice = backward.lattice(Window(window.row + part.row, window.col + part.col, *part.shape))
+            source = lattice.source(image.shape)
+            if source is None:
+                continue
+            linear = np.stack([_filtered(image, band, source, coarser) for band in image.bands])
+            bands = lattice.sample(linear, source)
+            seen = np.isfinite(bands[0])
+            place = (slice(None), *part.slices)
+            out[: len(image.bands)][place] = decibel(bands)
+            if incidence is not None:
+                degrees = incidence.at(lattice.spread(lattice.line), lattice.spread(lattice.pixel))
+                out[-1][part.slices] = np.where(seen, np.round(degrees * np.float32(STEPS)) / np.float32(STEPS), np.float32(np.nan))
+        return out
+
+    return _write(names, grid, folder, make)
 
 
-def write_filtered(image: RadarImage, grid: Grid, folder: Path) -> dict[str, str]:
+def write_filtered(image: RadarImage, grid: Grid, folder: Path) -> Rasters:
     """The same for an image that lies on a map already: its grid stays."""
-    names = {f"{band}_db": band for band in image.bands}
-    with ExitStack() as stack:
-        writers = {name: stack.enter_context(write_band(folder / f"{name}.tif", grid, "float32", unit="dB")) for name in names}
-        valid = stack.enter_context(write_band(folder / "valid.tif", grid, "uint8"))
-        for window in _strips(image.shape):
-            bands = {name: decibel(_filter(image, band, window)) for name, band in names.items()}
-            seen = np.logical_and.reduce([np.isfinite(pixels) for pixels in bands.values()])
-            for name, pixels in bands.items():
-                writers[name].write(window, np.where(seen, pixels, np.nan).astype(np.float32))
-            valid.write(window, seen.astype(np.uint8))
-    return {name: f"{name}.tif" for name in [*names, "valid"]}
+
+    def make(window: Window) -> Floats:
+        linear = np.stack([_filtered(image, band, window, 1) for band in image.bands])
+        linear[:, ~np.isfinite(linear).all(axis=0)] = np.nan
+        return decibel(linear)
+
+    return _write([f"{band}_db" for band in image.bands], grid, folder, make)
 
 
 def decibel(linear: Floats) -> Floats:
-    """Decibels, held at FLOOR_DB where the linear value is lower, zero or negative."""
-    return (10 * np.log10(np.maximum(linear, np.float32(10 ** (FLOOR_DB / 10))))).astype(np.float32)
+    """Decibels, to 1 / STEPS, of linear values x of any sign.
+
+    Where noise was subtracted, dark water scatters about zero, which has no decibels. Cut at a floor, all of it would become one number;
+    (x + √(x² + 4 FLOOR²)) / 2 goes on falling instead: it is FLOOR at zero, FLOOR² / |x| far below, and 0.01 dB above x at -30 dB.
+    """
+    flat = np.ascontiguousarray(linear).reshape(-1)
+    out = np.empty_like(flat)
+    _decibel(flat, np.empty(flat.size, np.int32), out)
+    return out.reshape(linear.shape)
 
 
-def _strips(shape: tuple[int, int]) -> list[Window]:
-    rows = max(64, STRIP_PIXELS // shape[1] // 64 * 64)
-    return [Window(row, 0, min(rows, shape[0] - row), shape[1]) for row in range(0, shape[0], rows)]
+@compiled
+def _decibel(linear: Floats, bits: NDArray[np.int32], out: Floats) -> None:
+    """The logarithm by its series in (m - 1) / (m + 1), m from √½ to √2: to 1e-6, and of many pixels at once, as the library's is not."""
+    floor = np.float32(FLOOR)
+    one, half = np.float32(1), np.float32(0.5)
+    positive = out.view(np.int32)
+    for i in range(linear.size):
+        x = linear[i]
+        root = np.sqrt(x * x + np.float32(4) * floor * floor)
+        out[i] = half * (x + root) if x > np.float32(0) else np.float32(2) * floor * floor / (root - x)
+    for i in range(linear.size):
+        exponent = (positive[i] - np.int32(0x3F3504F3)) >> np.int32(23)
+        bits[i] = positive[i] - (exponent << np.int32(23))
+    mantissa = bits.view(np.float32)
+    for i in range(linear.size):
+        exponent = np.float32((positive[i] - bits[i]) >> np.int32(23))
+        m = mantissa[i]
+        s = (m - one) / (m + one)
+        q = s * s
+        log = (
+            np.float32(2) * s * (one + q * (np.float32(1 / 3) + q * (np.float32(1 / 5) + q * (np.float32(1 / 7) + q * np.float32(1 / 9)))))
+        )
+        decibels = np.float32(10 * np.log10(2)) * exponent + np.float32(10 / np.log(10)) * log
+        out[i] = np.rint(decibels * np.float32(STEPS)) * np.float32(1 / STEPS) if linear[i] == linear[i] else np.float32(np.nan)
 
 
-def _filter(image: RadarImage, band: str, window: Window, average: int = 1) -> Floats:
+def _filtered(image: RadarImage, band: str, window: Window, average: int) -> Floats:
     """A window without speckle, linear; with `average` > 1, the mean of a square of that side about each pixel's centre."""
-    wide = window.padded(image.halo + speckle.HALO + average, image.shape)
+    wide = window.padded(image.halo + speckle.HALO + (average if average > 1 else 0), image.shape)
     sigma, noise = image.read_band(band, wide)
-    out = lee(sigma, image.looks, noise)
+    out = despeckle(sigma, image.looks, noise)
     if average > 1:
         known = np.isfinite(out)
         weight = _centred_mean(known.astype(np.float32), average)
@@ -115,22 +166,45 @@ def _centred_mean(pixels: Floats, side: int) -> Floats:
     return np.asarray(convolve1d(convolve1d(pixels, kernel, axis=0, mode="nearest"), kernel, axis=1, mode="nearest"))
 
 
-def _write_filtered(image: RadarImage, band: str, path: Path, *, average: int) -> None:
-    height, width = image.shape
-    place = rasterio.Affine.translation(1, 0)  # any but the identity, of which rasterio warns
-    with write_tiles(path, 256, height=height, width=width, count=1, dtype="float32", transform=place) as writer:
-        for window in _strips(image.shape):
-            writer.write(window, _filter(image, band, window, average))
+def _write(names: list[str], grid: Grid, folder: Path, make: Callable[[Window], Floats]) -> Rasters:
+    """Write what `make` gives for each block, [len(names), H, W], and `valid`, where the first of them is known."""
+    files = {name: f"{name}.tif" for name in [*names, "valid"]}
+    step = thinning(grid)
+    samples = {name: np.zeros([-(-side // step) for side in grid.shape], np.float32) for name in files}
+    with ExitStack() as stack:
+        units = {"db": "dB", "deg": "degree"}
+        writers = [
+            stack.enter_context(CogWriter(folder / files[name], grid, "float32", unit=units[name.rsplit("_", 1)[-1]])) for name in names
+        ]
+        writers.append(stack.enter_context(CogWriter(folder / files["valid"], grid, "uint8")))
+
+        def encode(window: Window) -> list[Encoded]:
+            bands: list[NDArray[np.float32] | NDArray[np.uint8]] = list(make(window))
+            bands.append(np.isfinite(bands[0]).astype(np.uint8))
+            places = tuple(slice(-(-start // step), None) for start in (window.row, window.col))
+            for sample, pixels in zip(samples.values(), bands, strict=True):
+                thin = pixels[-window.row % step :: step, -window.col % step :: step]
+                sample[places][: thin.shape[0], : thin.shape[1]] = thin
+            return [writer.encode(window, pixels) for writer, pixels in zip(writers, bands, strict=True)]
+
+        for encoded in _in_threads(encode, blocks(grid)):
+            for writer, block in zip(writers, encoded, strict=True):
+                writer.append(block)
+    return Rasters(files, samples)
 
 
-def _tile(sources: list[rasterio.io.DatasetReader], backward: Backward, incidence: TieValues | None, window: Window) -> list[Floats]:
-    line, pixel = backward.linepixel(window)
-    part = source_window(line, pixel, backward.forward.shape)
-    if part is None:
-        return [np.full(window.shape, np.nan, np.float32)] * (len(sources) + (incidence is not None))
-    bands = [bilinear(source.read(1, window=part.rasterio()), part, line, pixel) for source in sources]
-    seen = np.logical_and.reduce([np.isfinite(band) for band in bands])
-    out = [np.where(seen, decibel(band), np.nan).astype(np.float32) for band in bands]
-    if incidence is not None:
-        out.append(np.where(seen, incidence.at(line, pixel), np.nan).astype(np.float32))
-    return out
+def _in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
+    """Results in the order of the items, made by one thread a core, no more than one ahead in each."""
+    threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[_R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

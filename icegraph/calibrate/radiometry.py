@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from icegraph.calibrate.compiled import compiled
 from icegraph.grid import Window
 
 FloatArray = NDArray[np.float64]
@@ -76,10 +77,15 @@ class CalibrationTable:
         across = np.arange(self.width)
         return np.stack([np.interp(across, vector.pixels, vector.values) for vector in self.vectors]).astype(np.float32)
 
+    @cached_property
+    def _lines(self) -> FloatArray:
+        return np.array([float(vector.line) for vector in self.vectors])
+
     def at(self, window: Window) -> Floats:
         """A, [H, W], bilinear between vectors; those at the ends hold beyond them."""
-        lines = np.array([vector.line for vector in self.vectors])
-        return _between(lines, self._rows[:, window.slices[1]], window)
+        out = np.empty(window.shape, np.float32)
+        _between(self._lines, self._rows, window.row, window.col, out, 0, 0, *window.shape)
+        return out
 
 
 @dataclass(frozen=True)
@@ -101,16 +107,16 @@ class NoiseTable:
     scale: float = 1.0
 
     @cached_property
-    def _lines(self) -> NDArray[np.int64]:
-        return np.array([vector.line for vector in self.vectors])
-
-    @cached_property
-    def _rows(self) -> list[Floats]:
-        """Range noise of each block at the lines of the vectors, [V, pixels of the block]."""
-        return [
-            np.stack([_across(vector, self._segment(vector.line, block), block) for vector in self.vectors]).astype(np.float32)
-            for block in self._all_blocks
-        ]
+    def _rows(self) -> list[tuple[FloatArray, Floats]]:
+        """Of each block, the lines of the vectors that it lies between, [V], and their range noise, [V, pixels of the block]."""
+        lines = np.array([vector.line for vector in self.vectors])
+        rows = []
+        for block in self._all_blocks:
+            first = max(int(np.searchsorted(lines, block.first_line, side="right")) - 1, 0)
+            vectors = self.vectors[first : max(int(np.searchsorted(lines, block.last_line)), first) + 1]
+            noise = [_across(vector, self._segment(vector.line, block), block) for vector in vectors]
+            rows.append((np.array([float(vector.line) for vector in vectors]), np.stack(noise).astype(np.float32)))
+        return rows
 
     @cached_property
     def _all_blocks(self) -> Sequence[SwathBlock]:
@@ -126,26 +132,62 @@ class NoiseTable:
     def power(self, window: Window) -> Floats:
         """Noise power in DN², [H, W]."""
         out = np.zeros(window.shape, np.float32)
-        for block, rows in zip(self._all_blocks, self._rows, strict=True):
+        for block, (lines, rows) in zip(self._all_blocks, self._rows, strict=True):
             part = _common(block, window)
             if part is not None:
-                columns = slice(part.col - block.first_pixel, part.col - block.first_pixel + part.width)
-                out[part.within(window).slices] = _between(self._lines, rows[:, columns], part)
+                place = part.within(window)
+                _between(lines, rows, part.row, part.col - block.first_pixel, out, place.row, place.col, *part.shape)
         for vector in self.azimuth:
             part = _common(vector.block, window)
             if part is not None:
-                lines = np.arange(part.row, part.row + part.height)
-                out[part.within(window).slices] *= np.interp(lines, vector.lines, vector.values).astype(np.float32)[:, None]
-        return out * np.float32(self.scale)
+                factor = np.interp(np.arange(part.row, part.row + part.height), vector.lines, vector.values)
+                out[part.within(window).slices] *= factor.astype(np.float32)[:, None]
+        if self.scale != 1:
+            out *= np.float32(self.scale)
+        return out
 
 
 def sigma_nought(dn: NDArray[np.uint16], factor: Floats, noise: Floats | None) -> tuple[Floats, Floats]:
-    """Sigma nought, linear (negative where speckle dips below the noise), and what was taken off it, in the same unit; each [H, W]."""
-    square = factor * factor
-    power = dn.astype(np.float32) ** 2
-    if noise is None:
-        return power / square, np.zeros_like(square)
-    return (power - noise) / square, noise / square
+    """Sigma nought, linear (negative where speckle dips below the noise), and what was taken off it, in the same unit; each [H, W].
+
+    `factor` and `noise` are used up: what comes back lies in their place.
+    """
+    removed = np.zeros_like(factor) if noise is None else noise
+    _calibrate(dn, factor, removed)
+    return factor, removed
+
+
+@compiled
+def _calibrate(dn: NDArray[np.uint16], factor: Floats, noise: Floats) -> None:
+    for i in range(dn.shape[0]):
+        number, sigma, removed = dn[i], factor[i], noise[i]
+        for j in range(number.size):
+            amplitude = np.float32(number[j])
+            share = np.float32(1) / (sigma[j] * sigma[j])
+            sigma[j] = (amplitude * amplitude - removed[j]) * share
+            removed[j] = removed[j] * share
+
+
+@compiled
+def _between(
+    lines: FloatArray, rows: Floats, first_line: int, first_pixel: int, out: Floats, top: int, left: int, height: int, width: int
+) -> None:
+    """Rows at `lines`, [V, P], interpolated to `height` lines from `first_line` on, their `width` pixels put at `top`, `left` of `out`.
+
+    Offsets and no views: only of whole arrays is it known here that pixels lie side by side, as many at once want them.
+    """
+    after = 0
+    for i in range(height):
+        line = first_line + i
+        while after < lines.size and lines[after] <= line:
+            after += 1
+        inside = 0 < after < lines.size
+        share = np.float32((line - lines[after - 1]) / (lines[after] - lines[after - 1])) if inside else np.float32(0)
+        upper = rows[max(after - 1, 0), first_pixel : first_pixel + width]
+        lower = rows[min(after, lines.size - 1), first_pixel : first_pixel + width]
+        to = out[top + i, left : left + width]
+        for j in range(width):
+            to[j] = upper[j] + share * (lower[j] - upper[j])
 
 
 def _across(vector: Vector, segment: tuple[int, int], block: SwathBlock) -> FloatArray:
@@ -156,16 +198,6 @@ def _across(vector: Vector, segment: tuple[int, int], block: SwathBlock) -> Floa
     if not own.any():
         return np.zeros(block.last_pixel - block.first_pixel + 1)
     return np.interp(np.arange(block.first_pixel, block.last_pixel + 1), vector.pixels[own], vector.values[own])
-
-
-def _between(lines: NDArray[np.int64], rows: Floats, window: Window) -> Floats:
-    """Rows at `lines`, [V, W], interpolated to the lines of a window, [H, W]."""
-    if len(lines) == 1:
-        return np.repeat(rows, window.height, axis=0)
-    wanted = np.clip(np.arange(window.row, window.row + window.height), lines[0], lines[-1])
-    after = np.clip(np.searchsorted(lines, wanted, side="right"), 1, len(lines) - 1)
-    share = ((wanted - lines[after - 1]) / (lines[after] - lines[after - 1])).astype(np.float32)[:, None]
-    return rows[after - 1] * (1 - share) + rows[after] * share
 
 
 def _common(block: SwathBlock, window: Window) -> Window | None:

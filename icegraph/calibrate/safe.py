@@ -4,6 +4,7 @@ After "Sentinel-1 Product Specification", S1-RS-MDA-52-7441, release 3/9: produc
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,21 +12,18 @@ from typing import TypeVar
 from xml.etree.ElementTree import Element
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
 
+from icegraph.calibrate.border import HALO, border
+from icegraph.calibrate.plain import PlainPixels
 from icegraph.calibrate.radiometry import AzimuthVector, CalibrationTable, Floats, NoiseTable, SwathBlock, Vector, sigma_nought
 from icegraph.calibrate.speckle import LOOKS
 from icegraph.errors import PassError
 from icegraph.grid import Window
 from icegraph.ingest.container import Container, child_text
-from icegraph.ingest.pixels import open_raster
 from icegraph.ingest.sentinel1 import Polarisation, Product, read_product
 
 LOOKS_SHARE = 0.89  # equivalent over nominal looks of the standard products: 10.7 / 12 and 4.4 / 5
-BORDER = 5  # pixels: zeros are border where they fill BORDER × BORDER pixels; a lone zero is dark water
-HALO = BORDER - 1
 SPACING_M = (1.0, 200.0)  # GRD pixels: 3.5 m (SM, full resolution) to 50 m
 IPF_AZIMUTH = (2, 90)  # from here on noise has an azimuth part, and borders are zero
 IPF_NOISE = (2, 44)  # before, the noise vectors are unusable
@@ -76,20 +74,21 @@ class SafeImage:
     Args:
         product: From `read_product`.
         notes: Takes what is particular about the product.
+        scratch: On whose disk the decoded pixels go; that of the system's temporary files by default.
     """
 
-    def __init__(self, product: Product, notes: list[str]) -> None:
-        self.product, self.notes = product, notes
+    def __init__(self, product: Product, notes: list[str], scratch: Path | None = None) -> None:
+        self.product, self.notes, self._scratch = product, notes, scratch
         self.bands = [polarisation.name for polarisation in product.polarisations]
         self.annotation = read_annotation(product.container, product.polarisations[0].annotation)
         self.shape = self.annotation.shape
         self.halo = HALO
-        self._datasets: dict[str, rasterio.io.DatasetReader] = {}
+        self._pixels: dict[str, PlainPixels] = {}
 
     @classmethod
-    def read(cls, place: Path, notes: list[str]) -> "SafeImage":
+    def read(cls, place: Path, notes: list[str], scratch: Path | None = None) -> "SafeImage":
         """Read a SAFE folder or zip, with all its checks. Raises PassError."""
-        return cls(read_product(place), notes)
+        return cls(read_product(place), notes, scratch)
 
     @cached_property
     def looks(self) -> float:
@@ -141,27 +140,24 @@ class SafeImage:
 
         What lies within `halo` of a window's inner edge is not to be trusted: read it wider.
         """
-        dn = self._datasets[band].read(1, window=window.rasterio())
+        dn = self._pixels[band].read(window)
         calibration, noise = self._tables[band]
         sigma, removed = sigma_nought(dn, calibration.at(window), noise.power(window) if noise else None)
         sigma[border(dn)] = np.nan
         return sigma, removed
 
     def __enter__(self) -> "SafeImage":
-        for polarisation in self.product.polarisations:
-            self._datasets[polarisation.name] = open_raster(self.product.container.raster(polarisation.measurement))
+        container = self.product.container
+        places = {polarisation.name: container.raster(polarisation.measurement) for polarisation in self.product.polarisations}
+        with ThreadPoolExecutor(len(places)) as pool:
+            decoding = {name: pool.submit(PlainPixels, place, 1, self._scratch) for name, place in places.items()}
+            _ = self._tables
+            self._pixels = {name: pixels.result() for name, pixels in decoding.items()}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for dataset in self._datasets.values():
-            dataset.close()
-
-
-def border(dn: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Where a product has no data, [H, W]: zeros that fill a square of BORDER pixels, which may reach over the image's edge."""
-    zero = np.pad(dn == 0, HALO, constant_values=True).astype(np.uint8)
-    filled = maximum_filter(minimum_filter(zero, BORDER), BORDER)[HALO:-HALO, HALO:-HALO]
-    return np.asarray((filled > 0) & (dn == 0))
+        for pixels in self._pixels.values():
+            pixels.close()
 
 
 def read_annotation(container: Container, name: str) -> Annotation:

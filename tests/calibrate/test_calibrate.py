@@ -162,11 +162,10 @@ def test_zip_and_folder_give_the_same_bytes(scene: Scene, zipped: Pass, tmp_path
 
 
 def test_windows_do_not_show(scene: Scene, safe: Pass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(radar, "STRIP_PIXELS", 1)
-    monkeypatch.setattr(radar, "TILE", 128)
+    monkeypatch.setattr(radar, "SOURCE_SIDE", 200)
     other = calibrate(safe, tmp_path / "small")
-    np.testing.assert_array_equal(other.mask(), scene.mask())
-    np.testing.assert_allclose(other.read(scene.bands), scene.read(scene.bands), rtol=1e-3, atol=1e-3)
+    for name in [*scene.bands, *scene.masks]:
+        np.testing.assert_array_equal(other.read([name]), scene.read([name]))
 
 
 def test_the_same_pass_gives_the_same_bytes(scene: Scene, safe: Pass, tmp_path: Path) -> None:
@@ -194,7 +193,7 @@ def test_coarser_pixels_stay_where_they_are(factor: int, tmp_path: Path) -> None
     x, y = scene.grid.xy(row, col)
     expected = ((-8e5 - y) / 40 - 0.5 + 2 * ((x + 4e5) / 40 - 0.5)) / 2000 + 0.01
     got = 10 ** (scene.read(["hh_db"])[0][10:-10, 10:-10] / 10)
-    assert np.abs(got - expected).max() * 2000 < 0.1  # of a pixel's step
+    assert np.abs(got - expected).max() * 2000 < 0.25  # of a pixel's step; half of it is the decibels' last digit
 
 
 def test_a_pass_that_fails_leaves_nothing(safe: Pass, tmp_path: Path) -> None:
@@ -218,7 +217,7 @@ with told():
 """
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(f"icegraph: {tmp_path}/scene: input/output error; ")
+    assert ended.stderr.splitlines()[-1].startswith(f"icegraph: {tmp_path}/scene: file too large; ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -241,7 +240,7 @@ def test_linear_and_decibel_sigma_nought_become_the_same_scene(tmp_path: Path) -
     a = describe(write_sar(tmp_path / "a_20200101T000000.tif", linear)).entry
     b = describe(write_sar(tmp_path / "b_20200101T000000.tif", 10 * np.log10(linear), "hv_db")).entry
     one, two = calibrate(a, tmp_path / "one"), calibrate(b, tmp_path / "two")
-    np.testing.assert_allclose(one.read(["hv_db"]), two.read(["hv_db"]), atol=1e-4)
+    np.testing.assert_allclose(one.read(["hv_db"]), two.read(["hv_db"]), atol=1.01 / radar.STEPS)
     assert one.grid.transform == Affine(40, 0, 1e6, 0, -40, 2e6) and one.grid.crs == "EPSG:3976"
     assert one.mask().sum() == 150 * 170 - 81
     assert np.nanmean(10 ** (one.read(["hv_db"]) / 10)) == pytest.approx(0.02, rel=0.01)

@@ -8,13 +8,12 @@ from rasterio.control import GroundControlPoint
 
 from icegraph.calibrate.geocode import (
     Backward,
+    Lattice,
     PolynomialForward,
     SplineForward,
     TieValues,
-    bilinear,
     fit_forward,
     output_grid,
-    source_window,
 )
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
@@ -53,6 +52,12 @@ ORBITS = {
 }
 
 
+def places(backward: Backward, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Line and pixel of a window's pixels."""
+    lattice = backward.lattice(window)
+    return lattice.spread(lattice.line), lattice.spread(lattice.pixel)
+
+
 @pytest.mark.parametrize("name", ORBITS)
 def test_a_full_size_image_is_placed_to_a_tenth_of_a_pixel(name: str) -> None:
     orbit = ORBITS[name]
@@ -69,7 +74,7 @@ def test_a_full_size_image_is_placed_to_a_tenth_of_a_pixel(name: str) -> None:
     # The lattice's interpolation, against the exact inverse at each pixel.
     window = Window(int(row[0]) // 2 + 1111, int(col[0]) // 2 + 1111, 130, 170)
     exact = backward.exact(*np.mgrid[window.slices].astype(float))
-    quick = backward.linepixel(window)
+    quick = places(backward, window)
     assert max(np.abs(exact[0] - quick[0]).max(), np.abs(exact[1] - quick[1]).max()) < 0.01
 
 
@@ -78,8 +83,8 @@ def test_windows_agree_where_they_overlap() -> None:
     forward, _ = fit_forward(orbit.shape, *orbit.ties(), subject="x")
     backward = Backward(forward, output_grid(forward, "EPSG:3413", 40.0, subject="x.tif"))
     whole, part = Window(4000, 5000, 300, 400), Window(4077, 5123, 50, 60)
-    for wide, narrow in zip(backward.linepixel(whole), backward.linepixel(part), strict=True):
-        np.testing.assert_allclose(wide[part.within(whole).slices], narrow, rtol=0, atol=1e-6)
+    for wide, narrow in zip(places(backward, whole), places(backward, part), strict=True):
+        np.testing.assert_array_equal(wide[part.within(whole).slices], narrow)
 
 
 def picture(shape: tuple[int, int]) -> np.ndarray:
@@ -94,10 +99,10 @@ def test_resampling_is_that_of_gdal_by_thin_plate_splines() -> None:
     grid = output_grid(forward, "EPSG:3413", 40.0, subject="x.tif")
     image = picture(orbit.shape)
     window = Window(0, 0, *grid.shape)
-    at = Backward(forward, grid).linepixel(window)
-    part = source_window(*at, orbit.shape)
+    lattice = Backward(forward, grid).lattice(window)
+    part = lattice.source(orbit.shape)
     assert part is not None
-    ours = bilinear(image[part.slices], part, *at)
+    (ours,) = lattice.sample(image[None][:, *part.slices], part)
     # GDAL counts from the corner of the first pixel.
     points = [GroundControlPoint(row=r + 0.5, col=c + 0.5, x=a, y=b) for r, c, a, b in zip(line, pixel, x, y, strict=True)]
     theirs = np.full(grid.shape, np.nan, np.float32)
@@ -176,16 +181,25 @@ def test_pixels_too_small_for_any_scene_are_refused() -> None:
 
 
 def test_nothing_is_made_up_beyond_the_image() -> None:
-    pixels = np.arange(12, dtype=np.float32).reshape(3, 4)
+    pixels = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
     part = Window(0, 0, 3, 4)
-    line, pixel = np.array([[-0.6, -0.4, 1.0, 2.4, 2.6]]), np.full((1, 5), 1.5)
-    np.testing.assert_allclose(bilinear(pixels, part, line, pixel), [[np.nan, 1.5, 5.5, 9.5, np.nan]])
-    assert source_window(line + 50, pixel, (3, 4)) is None
+    for line, value in ((-0.6, np.nan), (-0.4, 1.5), (1.0, 5.5), (2.4, 9.5), (2.6, np.nan)):
+        lattice = Lattice(Window(0, 0, 1, 1), 0, 0, np.full((2, 2), line), np.full((2, 2), 1.5))
+        np.testing.assert_allclose(lattice.sample(pixels, part), [[[value]]])
+    assert Lattice(Window(0, 0, 1, 1), 0, 0, np.full((2, 2), 51.0), np.full((2, 2), 1.5)).source((3, 4)) is None
+
+
+def test_what_one_image_lacks_none_has() -> None:
+    images = np.ones((2, 3, 4), np.float32)
+    images[1, 0, 0] = np.nan
+    nodes = np.array([[0.0, 0.0], [32.0, 32.0]]), np.array([[0.0, 32.0], [0.0, 32.0]])
+    got = Lattice(Window(0, 0, 3, 4), 0, 0, *nodes).sample(images, Window(0, 0, 3, 4))
+    assert np.isnan(got).sum() == 2 and np.isnan(got[:, 0, 0]).all()
 
 
 def test_tie_values_are_bilinear_and_held_at_the_edge() -> None:
     ties = TieValues(np.array([0.0, 10]), np.array([0.0, 20]), np.array([[20.0, 40], [22, 42]]))
-    np.testing.assert_allclose(ties.at(np.array([[5.0, -3]]), np.array([[10.0, 25]])), [[31, 40]])
+    np.testing.assert_allclose(ties.at(np.float32([[5, -3]]), np.float32([[10, 25]])), [[31, 40]])
 
 
 def test_a_spline_goes_through_its_points() -> None:

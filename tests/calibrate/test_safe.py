@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icegraph.calibrate.safe import SafeImage, border, read_annotation, read_calibration
+from icegraph.calibrate.border import border
+from icegraph.calibrate.safe import SafeImage, read_annotation, read_calibration
 from icegraph.errors import PassError
 from icegraph.grid import Window
 from icegraph.ingest.container import open_folder

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from icegraph.calibrate.speckle import SIZE, lee
+from icegraph.calibrate.speckle import SIZE, despeckle
+
+
+def lee(z: np.ndarray, looks: float, noise: float = 0.0) -> np.ndarray:
+    return despeckle(z, looks, np.full_like(z, noise))
 
 
 def directly(z: np.ndarray, looks: float, noise: float) -> np.ndarray:
