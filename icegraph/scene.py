@@ -44,6 +44,7 @@ _EXTENSIONS = [
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 ]
+_SAR = "https://stac-extensions.github.io/sar/v1.0.0/schema.json"
 
 
 class BandWriter:
@@ -242,7 +243,11 @@ def write_item(
         samples: Every `thinning`th row and column of each raster, where the writer has them at hand; by default they are read.
     """
     lon, lat = np.array(footprint(grid)["coordinates"][0]).T
-    item = pystac.Item(pass_id, split_outline(lon, lat), list(lonlat_bounds(lon, lat)), time, dict(properties), stac_extensions=_EXTENSIONS)
+    item = pystac.Item(
+        pass_id, split_outline(lon, lat), list(lonlat_bounds(lon, lat)), time, dict(properties), stac_extensions=[*_EXTENSIONS]
+    )
+    if any(name.startswith("sar:") for name in properties):
+        item.stac_extensions.append(_SAR)
     item.properties |= {
         "icegraph:sensor": sensor,
         "proj:code": grid.crs,

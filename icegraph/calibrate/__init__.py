@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.errors import RasterioIOError
 
+from icegraph.bounds import Bounds
 from icegraph.errors import PassError
-from icegraph.grid import FloatArray, Grid, polar_crs
+from icegraph.grid import FloatArray, Grid, Window, polar_crs
 from icegraph.ingest.geotiff import FALSE_BANDS, companions
 from icegraph.ingest.manifest import Pass
 from icegraph.ingest.stac import Item, read_item
@@ -23,10 +24,31 @@ from icegraph.store import atomic_dir, lineage
 
 if TYPE_CHECKING:
     from icegraph.calibrate.geocode import Forward
+    from icegraph.calibrate.safe import Quantity
+    from icegraph.calibrate.speckle import Filter
 
-__all__ = ["calibrate"]
+__all__ = ["RadarSettings", "calibrate"]
 
 _CACHE_BYTES = 256 << 20  # GDAL's own cache of blocks; by default it takes a share of the machine
+
+
+@dataclass(frozen=True)
+class RadarSettings:
+    """What to make of a Sentinel-1 product; the stages after this one, and the models that are shipped, expect the defaults.
+
+    Args:
+        quantity: `sigma`, `beta` or `gamma` nought; the bands of the last two are named `<pol>_beta_db` and `<pol>_gamma_db`.
+        speckle: The filter: `lee`, `refined-lee`, `gamma-map` or `boxcar`.
+        nesz: Whether to add `<pol>_nesz_db`, the noise-equivalent sigma nought that was taken off.
+        balance: Whether to rescale noise in each sub-swath, so that no steps are left between them (`icegraph.calibrate.balance`).
+        area: West, south, east, north in degrees: only the part of the pass about it; west > east across 180 degrees.
+    """
+
+    quantity: "Quantity" = "sigma"
+    speckle: "Filter" = "lee"
+    nesz: bool = False
+    balance: bool = False
+    area: Bounds | None = None
 
 
 @dataclass
@@ -40,7 +62,7 @@ class _Result:
     properties: dict[str, Any] = field(default_factory=dict)
 
 
-def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None) -> Scene:
+def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None, radar: RadarSettings | None = None) -> Scene:
     """Calibrate one pass and write it as a scene's folder, whole or not at all.
 
     Sentinel-1 products and other radar become sigma nought in dB without thermal noise and with less speckle; optical imagery becomes
@@ -50,9 +72,10 @@ def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None) -> Scene:
         entry: The pass, from the manifest.
         out: The scene's folder.
         pixel_m: Pixel size, metres; default the product's own. Passes that come already on a map keep theirs.
+        radar: What to make of a Sentinel-1 product; passes of other kinds know but one way.
 
     Raises:
-        PassError: The product cannot be read or does not fit its kind.
+        PassError: The product cannot be read or does not fit its kind, or has nothing in the area asked for.
     """
     notes = list(entry.notes)
     for file in entry.files:
@@ -60,7 +83,10 @@ def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None) -> Scene:
             check_tiff(file.path)
     with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         try:
-            result = _KINDS[entry.kind](entry, folder, pixel_m, notes)
+            if entry.kind == "sentinel1":
+                result = _sentinel1(entry, folder, pixel_m, notes, radar or RadarSettings())
+            else:
+                result = _KINDS[entry.kind](entry, folder, pixel_m, notes)
         except RasterioIOError as error:
             raise PassError(entry.href, f"its pixels cannot be read ({error})", "download or write the file again") from error
         properties = {
@@ -102,22 +128,55 @@ def _optical(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str])
     return _Result("optical", grid, rasters)
 
 
-def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str]) -> _Result:
+def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str], settings: RadarSettings) -> _Result:
     from icegraph.calibrate.geocode import TieValues, fit_forward, output_grid
+    from icegraph.calibrate.quality import radar_quality
     from icegraph.calibrate.radar import write_geocoded
     from icegraph.calibrate.safe import SafeImage
 
-    with SafeImage.read(entry.href, notes, folder) as image:
+    with SafeImage.read(entry.href, notes, folder, settings.quantity) as image:
         ties, spacing = image.annotation.ties, image.annotation.spacing_m
         crs = polar_crs(ties.lat)
         x, y = _metres(crs, ties.lon.ravel(), ties.lat.ravel())
         line, pixel = (values.ravel() for values in np.meshgrid(ties.line, ties.pixel, indexing="ij"))
         forward, _ = fit_forward(image.shape, line, pixel, x, y, subject=str(entry.href))
         grid = output_grid(forward, crs, pixel_m or spacing, subject=str(entry.href))
+        if settings.area:
+            grid = _part_about(grid, settings.area, str(entry.href))
+        if settings.balance:
+            image.balance()
+        suffix = "" if settings.quantity == "sigma" else f"_{settings.quantity}"
         incidence = TieValues(ties.line, ties.pixel, ties.incidence)
-        rasters = write_geocoded(image, forward, grid, folder, incidence, spacing_m=spacing)
-        properties = {"icegraph:ipf": f"{image.product.ipf[0]}.{image.product.ipf[1]:02d}", "icegraph:looks": image.looks}
+        rasters = write_geocoded(
+            image, forward, grid, folder, incidence, spacing_m=spacing, kind=settings.speckle, suffix=suffix, nesz=settings.nesz
+        )
+        properties = {
+            "icegraph:ipf": f"{image.product.ipf[0]}.{image.product.ipf[1]:02d}",
+            "icegraph:looks": image.looks,
+            "icegraph:quality": radar_quality(image, rasters.samples, settings.speckle),
+            "sar:instrument_mode": image.annotation.mode,
+            "sar:frequency_band": "C",
+            "sar:center_frequency": 5.405,  # GHz; S1-RS-MDA-52-7440
+            "sar:polarizations": [band.upper() for band in image.bands],
+            "sar:product_type": "GRD",
+            "sar:pixel_spacing_range": spacing,
+            "sar:looks_equivalent_number": image.looks,
+            "sar:observation_direction": "right",
+        }
     return _Result("sar", grid, rasters.files, rasters.samples, properties)
+
+
+def _part_about(grid: Grid, area: Bounds, subject: str) -> Grid:
+    """The part of a grid about an area of longitude and latitude: its pixels are the whole grid's."""
+    west, south, east, north = area
+    lon, lat = (np.linspace(low, high, 65) for low, high in ((west, east + 360 * (east < west)), (south, north)))
+    edge = [*((lon, np.full(65, side)) for side in (south, north)), *((np.full(65, side), lat) for side in (west, east))]
+    row, col = grid.rowcol(*_metres(grid.crs, np.concatenate([a for a, _ in edge]), np.concatenate([b for _, b in edge])))
+    top, left = max(int(np.floor(row.min())), 0), max(int(np.floor(col.min())), 0)
+    bottom, right = min(int(np.ceil(row.max())) + 1, grid.height), min(int(np.ceil(col.max())) + 1, grid.width)
+    if bottom <= top or right <= left:
+        raise PassError(subject, f"has nothing in the area {west:g}, {south:g}, {east:g}, {north:g}", "ask for an area that the pass saw")
+    return grid.part(Window(top, left, bottom - top, right - left))
 
 
 def _sar_geotiff(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str]) -> _Result:
@@ -180,7 +239,6 @@ def _tell_pixel_kept(grid: Grid, pixel_m: float | None, notes: list[str]) -> Non
 
 
 _KINDS: dict[str, Callable[[Pass, Path, float | None, list[str]], _Result]] = {
-    "sentinel1": _sentinel1,
     "sar-geotiff": _sar_geotiff,
     "optical": _optical,
     "amsr2": _refuse_amsr2,

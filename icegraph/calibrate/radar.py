@@ -25,7 +25,7 @@ from icegraph.calibrate.cog import CogWriter, Encoded, blocks
 from icegraph.calibrate.compiled import compiled
 from icegraph.calibrate.geocode import Backward, Forward, TieValues
 from icegraph.calibrate.radiometry import Floats
-from icegraph.calibrate.speckle import despeckle
+from icegraph.calibrate.speckle import Filter, despeckle
 from icegraph.grid import Grid, Window, tiles
 from icegraph.scene import thinning
 
@@ -68,13 +68,27 @@ class Rasters:
 
 
 def write_geocoded(
-    image: RadarImage, forward: Forward, grid: Grid, folder: Path, incidence: TieValues | None, *, spacing_m: float
+    image: RadarImage,
+    forward: Forward,
+    grid: Grid,
+    folder: Path,
+    incidence: TieValues | None,
+    *,
+    spacing_m: float,
+    kind: Filter = "lee",
+    suffix: str = "",
+    nesz: bool = False,
 ) -> Rasters:
-    """Write `<band>_db`, `valid` and, where known, `incidence_deg` on `grid` into `folder`."""
+    """Write `<band><suffix>_db`, `valid` and, where known, `incidence_deg` on `grid` into `folder`.
+
+    With `nesz`, also `<band>_nesz_db`, the noise that was taken off.
+    """
     coarser = max(1, round(grid.pixel_m / spacing_m))
     side = max(64, SOURCE_SIDE // 2 // coarser)
     backward = Backward(forward, grid)
-    names = [f"{band}_db" for band in image.bands] + (["incidence_deg"] if incidence else [])
+    names = [f"{band}{suffix}_db" for band in image.bands] + ([f"{band}_nesz_db" for band in image.bands] if nesz else [])
+    radar = len(names)
+    names += ["incidence_deg"] if incidence else []
 
     def make(window: Window) -> Floats:
         out = np.full((len(names), *window.shape), np.nan, np.float32)
@@ -83,11 +97,10 @@ def write_geocoded(
             source = lattice.source(image.shape)
             if source is None:
                 continue
-            linear = np.stack([_filtered(image, band, source, coarser) for band in image.bands])
-            bands = lattice.sample(linear, source)
+            filtered, noise = zip(*(_filtered(image, band, source, kind, coarser) for band in image.bands), strict=True)
+            bands = lattice.sample(np.stack([*filtered, *(noise if nesz else ())]), source)
             seen = np.isfinite(bands[0])
-            place = (slice(None), *part.slices)
-            out[: len(image.bands)][place] = decibel(bands)
+            out[:radar, *part.slices] = decibel(bands)
             if incidence is not None:
                 degrees = incidence.at(lattice.spread(lattice.line), lattice.spread(lattice.pixel))
                 out[-1][part.slices] = np.where(seen, np.round(degrees * np.float32(STEPS)) / np.float32(STEPS), np.float32(np.nan))
@@ -96,11 +109,11 @@ def write_geocoded(
     return _write(names, grid, folder, make)
 
 
-def write_filtered(image: RadarImage, grid: Grid, folder: Path) -> Rasters:
+def write_filtered(image: RadarImage, grid: Grid, folder: Path, kind: Filter = "lee") -> Rasters:
     """The same for an image that lies on a map already: its grid stays."""
 
     def make(window: Window) -> Floats:
-        linear = np.stack([_filtered(image, band, window, 1) for band in image.bands])
+        linear = np.stack([_filtered(image, band, window, kind)[0] for band in image.bands])
         linear[:, ~np.isfinite(linear).all(axis=0)] = np.nan
         return decibel(linear)
 
@@ -145,17 +158,18 @@ def _decibel(linear: Floats, bits: NDArray[np.int32], out: Floats) -> None:
         out[i] = np.rint(decibels * np.float32(STEPS)) * np.float32(1 / STEPS) if linear[i] == linear[i] else np.float32(np.nan)
 
 
-def _filtered(image: RadarImage, band: str, window: Window, average: int) -> Floats:
-    """A window without speckle, linear; with `average` > 1, the mean of a square of that side about each pixel's centre."""
+def _filtered(image: RadarImage, band: str, window: Window, kind: Filter, average: int = 1) -> tuple[Floats, Floats]:
+    """A window without speckle, linear, and the noise; with `average` > 1, means of a square of that side about each pixel's centre."""
     wide = window.padded(image.halo + speckle.HALO + (average if average > 1 else 0), image.shape)
     sigma, noise = image.read_band(band, wide)
-    out = despeckle(sigma, image.looks, noise)
+    out = despeckle(sigma, image.looks, noise, kind)
     if average > 1:
         known = np.isfinite(out)
         weight = _centred_mean(known.astype(np.float32), average)
         with np.errstate(invalid="ignore", divide="ignore"):
             out = np.where(known, _centred_mean(np.where(known, out, 0), average) / weight, np.nan).astype(np.float32)
-    return out[window.within(wide).slices]
+    inside = window.within(wide).slices
+    return out[inside], noise[inside]
 
 
 def _centred_mean(pixels: Floats, side: int) -> Floats:

@@ -3,18 +3,19 @@
 After "Sentinel-1 Product Specification", S1-RS-MDA-52-7441, release 3/9: product, calibration and noise annotation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.calibrate.border import HALO, border
+from icegraph.calibrate.balance import Level, Seam, fit_factors, fit_offsets, levels, measure_seams
+from icegraph.calibrate.border import HALO, border, line_limits
 from icegraph.calibrate.plain import PlainPixels
 from icegraph.calibrate.radiometry import AzimuthVector, CalibrationTable, Floats, NoiseTable, SwathBlock, Vector, sigma_nought
 from icegraph.calibrate.speckle import LOOKS
@@ -31,6 +32,8 @@ IPF_DOUBTFUL = (2, 53)
 EARLY_SCALE = 56_065.87  # noise vectors of before July 2015 are below 1 and want this times dn
 _AGAIN = "download the product again, whole"
 _BOUNDS = ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
+Quantity = Literal["sigma", "beta", "gamma"]
+_VECTORS: dict[Quantity, str] = {"sigma": "sigmaNought", "beta": "betaNought", "gamma": "gamma"}  # S1-RS-MDA-52-7441, calibrationVector
 _T = TypeVar("_T")
 
 
@@ -69,16 +72,19 @@ class Annotation:
 
 
 class SafeImage:
-    """Sigma nought of a product, by windows. Use it in a `with` statement.
+    """Sigma nought (or beta, or gamma nought) of a product, by windows. Use it in a `with` statement.
 
     Args:
         product: From `read_product`.
         notes: Takes what is particular about the product.
         scratch: On whose disk the decoded pixels go; that of the system's temporary files by default.
+        quantity: Which of the three.
     """
 
-    def __init__(self, product: Product, notes: list[str], scratch: Path | None = None) -> None:
-        self.product, self.notes, self._scratch = product, notes, scratch
+    def __init__(self, product: Product, notes: list[str], scratch: Path | None = None, quantity: Quantity = "sigma") -> None:
+        self.product, self.notes, self._scratch, self.quantity = product, notes, scratch, quantity
+        self.levels: dict[str, Sequence[Level]] = {}
+        self._limits: dict[str, NDArray[np.int64]] = {}
         self.bands = [polarisation.name for polarisation in product.polarisations]
         self.annotation = read_annotation(product.container, product.polarisations[0].annotation)
         self.shape = self.annotation.shape
@@ -86,9 +92,9 @@ class SafeImage:
         self._pixels: dict[str, PlainPixels] = {}
 
     @classmethod
-    def read(cls, place: Path, notes: list[str], scratch: Path | None = None) -> "SafeImage":
+    def read(cls, place: Path, notes: list[str], scratch: Path | None = None, quantity: Quantity = "sigma") -> "SafeImage":
         """Read a SAFE folder or zip, with all its checks. Raises PassError."""
-        return cls(read_product(place), notes, scratch)
+        return cls(read_product(place), notes, scratch, quantity)
 
     @cached_property
     def looks(self) -> float:
@@ -103,7 +109,7 @@ class SafeImage:
     def _tables(self) -> dict[str, tuple[CalibrationTable, NoiseTable | None]]:
         tables = {}
         for polarisation in self.product.polarisations:
-            calibration = read_calibration(self.product.container, polarisation.calibration, self.shape[1])
+            calibration = read_calibration(self.product.container, polarisation.calibration, self.shape[1], self.quantity)
             tables[polarisation.name] = calibration, self._noise(polarisation)
         return tables
 
@@ -119,7 +125,7 @@ class SafeImage:
         if ipf < IPF_DOUBTFUL:
             self._note(f"thermal noise is doubtful: the noise vectors of {version} are")
         if ipf < IPF_AZIMUTH:
-            self._note(f"{version}: noise without an azimuth part, and borders may hold small values that are no data")
+            self._note(f"{version}: noise without an azimuth part; borders may hold small values, which are masked")
         container = self.product.container
         table = read_noise(container, polarisation.noise, self.shape, self.annotation.blocks)
         largest = max(float(vector.values.max()) for vector in table.vectors)
@@ -136,15 +142,44 @@ class SafeImage:
             self.notes.append(text)
 
     def read_band(self, band: str, window: Window) -> tuple[Floats, Floats]:
-        """Sigma nought and the noise taken off it, linear, each [H, W]; NaN in the border.
+        """The quantity and the noise taken off it, linear, each [H, W]; NaN in the border.
 
         What lies within `halo` of a window's inner edge is not to be trusted: read it wider.
         """
         dn = self._pixels[band].read(window)
         calibration, noise = self._tables[band]
         sigma, removed = sigma_nought(dn, calibration.at(window), noise.power(window) if noise else None)
+        for level in self.levels.get(band, ()):
+            level.apply(sigma, removed, window)
+        if band in self._limits:
+            first, last = self._limits[band][window.slices[0], :, None].swapaxes(0, 1)
+            pixel = np.arange(window.col, window.col + window.width)
+            sigma[(pixel < first) | (pixel > last)] = np.nan
         sigma[border(dn)] = np.nan
         return sigma, removed
+
+    def seams(self, band: str) -> list[Seam]:
+        """The steps between sub-swaths, with noise and without."""
+        return measure_seams(partial(self.read_band, band), self.annotation.blocks)
+
+    def balance(self) -> None:
+        """Rescale noise in each sub-swath from here on, so that no steps are left between them."""
+        blocks = self.annotation.blocks
+        for band in self.bands:
+            self.levels[band] = ()
+            factors = fit_factors(partial(self.read_band, band), blocks)
+            self.levels[band] = levels(blocks, factors, {})
+            self.levels[band] = levels(blocks, factors, fit_offsets(self.seams(band), blocks))
+
+    def _find_limits(self, band: str) -> NDArray[np.int64]:
+        """First and last pixel with data of every line, [L, 2]."""
+        _, noise = self._tables[band]
+        strips = [Window(row, 0, min(256, self.shape[0] - row), self.shape[1]) for row in range(0, self.shape[0], 256)]
+        found = [
+            line_limits(self._pixels[band].read(strip), noise.power(strip) if noise else np.zeros(strip.shape, np.float32))
+            for strip in strips
+        ]
+        return np.concatenate(found)
 
     def __enter__(self) -> "SafeImage":
         container = self.product.container
@@ -153,6 +188,8 @@ class SafeImage:
             decoding = {name: pool.submit(PlainPixels, place, 1, self._scratch) for name, place in places.items()}
             _ = self._tables
             self._pixels = {name: pixels.result() for name, pixels in decoding.items()}
+        if self.product.ipf < IPF_AZIMUTH:
+            self._limits = {name: self._find_limits(name) for name in self.bands}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -206,11 +243,11 @@ def _ties(root: Element, subject: str) -> TiePoints:
     return TiePoints(lines, pixels, lon, lat, incidence)
 
 
-def read_calibration(container: Container, name: str, width: int) -> CalibrationTable:
-    """Read the `sigmaNought` vectors of a calibration annotation. Raises PassError."""
+def read_calibration(container: Container, name: str, width: int, quantity: Quantity = "sigma") -> CalibrationTable:
+    """Read the vectors of a calibration annotation for one quantity. Raises PassError."""
     subject = f"{container.place}/{name}"
     root = container.read_xml(name)
-    return CalibrationTable(width, _numbers(subject, lambda: _vectors(root, "calibrationVector", "sigmaNought", subject)))
+    return CalibrationTable(width, _numbers(subject, lambda: _vectors(root, "calibrationVector", _VECTORS[quantity], subject)))
 
 
 def read_noise(container: Container, name: str, shape: tuple[int, int], blocks: tuple[SwathBlock, ...]) -> NoiseTable:

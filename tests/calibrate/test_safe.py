@@ -78,7 +78,7 @@ def test_noise_that_the_processor_took_off_is_not_taken_off_again(copy: Path) ->
     [
         ("002.36", "thermal noise stays in: the noise vectors of IPF 2.36 are unusable", False),
         ("002.50", "thermal noise is doubtful: the noise vectors of IPF 2.50 are", True),
-        ("002.84", "IPF 2.84: noise without an azimuth part, and borders may hold small values that are no data", True),
+        ("002.84", "IPF 2.84: noise without an azimuth part; borders may hold small values, which are masked", True),
     ],
 )
 def test_older_processors_are_told_of(copy: Path, version: str, note: str, taken: bool) -> None:
