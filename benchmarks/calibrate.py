@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,6 +169,7 @@ def enlarge(product: Path, folder: Path) -> Path:
         text = re.sub(r"(<last\w+(?:Line|Sample)>)(\d+)", lambda m: f"{m[1]}{2 * int(m[2]) + 1}", text)
         text = re.sub(r"(<(?:range|azimuth)PixelSpacing>)([^<]*)", lambda m: f"{m[1]}{float(m[2]) / 2}", text)
         path.write_text(text)
+    warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
     for tiff in measurements(product):
         with rasterio.open(tiff) as source:
             profile = source.profile | {"height": 2 * source.height, "width": 2 * source.width, "blockysize": 1}

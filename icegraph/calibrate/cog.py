@@ -116,8 +116,8 @@ class CogWriter:
             pixels = whole
         data: Pixels = np.ascontiguousarray(pixels)
         if self._dtype.kind == "f":
-            data = np.empty((TILE, TILE * 4), np.uint8)
-            _predict(np.ascontiguousarray(pixels), data)
+            data, plain = np.empty((TILE, TILE * 4), np.uint8), data
+            _predict(plain, data)
         return bytes(pa.Codec("zstd", compression_level=_LEVEL).compress(data.data.cast("B"), asbytes=True))
 
     def _keep(self, level: int, row: int, col: int, data: bytes) -> None:

@@ -5,7 +5,7 @@ even starts from the beginning. An uncompressed TIFF is such a file already; all
 unnamed one, which is gone with its last reader, however that ends.
 """
 
-import os
+import mmap
 import sys
 import tempfile
 from collections.abc import Callable
@@ -69,11 +69,14 @@ class PlainPixels:
 
     def read(self, window: Window) -> NDArray[Any]:
         """The pixels of a window, [H, W]. In any thread."""
-        out = np.empty(window.shape, self.dtype)
         line = self.shape[1] * self.dtype.itemsize
-        start = self._first + window.row * line + window.col * self.dtype.itemsize
-        for number, row in enumerate(out):
-            os.preadv(self._file.fileno(), [row], start + number * line)
+        start, length = self._first + window.row * line, window.height * line
+        aligned = start % mmap.ALLOCATIONGRANULARITY
+        # Mapped only as long as it is copied, so that the file's pages do not count as this process's memory.
+        with mmap.mmap(self._file.fileno(), length + aligned, access=mmap.ACCESS_READ, offset=start - aligned) as mapped:
+            pixels = np.frombuffer(mapped, self.dtype, window.height * self.shape[1], aligned).reshape(window.height, -1)
+            out = pixels[:, window.slices[1]].copy()
+            del pixels
         return out
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from 0.
                           swath      1 │   2  │   3       the far end stand for "none" and the last value is held instead
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,26 +67,18 @@ class CalibrationTable:
     """The calibration vectors A of an image.
 
     Args:
-        width: Pixels a line.
         vectors: Rising in line.
     """
 
-    width: int
     vectors: Sequence[Vector]
-
-    @cached_property
-    def _rows(self) -> Floats:
-        across = np.arange(self.width)
-        return np.stack([np.interp(across, vector.pixels, vector.values) for vector in self.vectors]).astype(np.float32)
-
-    @cached_property
-    def _lines(self) -> FloatArray:
-        return np.array([float(vector.line) for vector in self.vectors])
 
     def at(self, window: Window) -> Floats:
         """A, [H, W], bilinear between vectors; those at the ends hold beyond them."""
         out = np.empty(window.shape, np.float32)
-        _between(self._lines, self._rows, window.row, window.col, out, 0, 0, *window.shape)
+        vectors = _about(self.vectors, window)
+        across = np.arange(window.col, window.col + window.width)
+        rows = np.stack([np.interp(across, vector.pixels, vector.values) for vector in vectors])
+        _between(_lines(vectors), rows.astype(np.float32), window.row, out, 0, 0)
         return out
 
 
@@ -108,18 +101,6 @@ class NoiseTable:
     scale: float = 1.0
 
     @cached_property
-    def _rows(self) -> list[tuple[FloatArray, Floats]]:
-        """Of each block, the lines of the vectors that it lies between, [V], and their range noise, [V, pixels of the block]."""
-        lines = np.array([vector.line for vector in self.vectors])
-        rows = []
-        for block in self._all_blocks:
-            first = max(int(np.searchsorted(lines, block.first_line, side="right")) - 1, 0)
-            vectors = self.vectors[first : max(int(np.searchsorted(lines, block.last_line)), first) + 1]
-            noise = [_across(vector, self._segment(vector.line, block), block) for vector in vectors]
-            rows.append((np.array([float(vector.line) for vector in vectors]), np.stack(noise).astype(np.float32)))
-        return rows
-
-    @cached_property
     def _all_blocks(self) -> Sequence[SwathBlock]:
         height, width = self.shape
         return self.blocks or [SwathBlock("", 0, height - 1, 0, width - 1)]
@@ -133,11 +114,12 @@ class NoiseTable:
     def power(self, window: Window) -> Floats:
         """Noise power in DN², [H, W]."""
         out = np.zeros(window.shape, np.float32)
-        for block, (lines, rows) in zip(self._all_blocks, self._rows, strict=True):
+        for block in self._all_blocks:
             part = _common(block, window)
             if part is not None:
-                place = part.within(window)
-                _between(lines, rows, part.row, part.col - block.first_pixel, out, place.row, place.col, *part.shape)
+                place, vectors = part.within(window), _about(self.vectors, part)
+                rows = np.stack([_across(vector, self._segment(vector.line, block), part) for vector in vectors])
+                _between(_lines(vectors), rows.astype(np.float32), part.row, out[: place.row + part.height], place.row, place.col)
         for vector in self.azimuth:
             part = _common(vector.block, window)
             if part is not None:
@@ -170,35 +152,42 @@ def _calibrate(dn: NDArray[np.uint16], factor: Floats, noise: Floats) -> None:
 
 
 @compiled
-def _between(
-    lines: FloatArray, rows: Floats, first_line: int, first_pixel: int, out: Floats, top: int, left: int, height: int, width: int
-) -> None:
-    """Rows at `lines`, [V, P], interpolated to `height` lines from `first_line` on, their `width` pixels put at `top`, `left` of `out`.
+def _between(lines: FloatArray, rows: Floats, first_line: int, out: Floats, top: int, left: int) -> None:
+    """Rows at `lines`, [V, W], interpolated to lines from `first_line` on, into `out` from row `top` to its end and column `left` on.
 
-    Offsets and no views: only of whole arrays is it known here that pixels lie side by side, as many at once want them.
+    An offset and no view: only of whole arrays is it known here that pixels lie side by side, as many at once want them.
     """
-    after = 0
-    for i in range(height):
-        line = first_line + i
+    after, width = 0, rows.shape[1]
+    for i in range(top, out.shape[0]):
+        line = first_line + i - top
         while after < lines.size and lines[after] <= line:
             after += 1
         inside = 0 < after < lines.size
         share = np.float32((line - lines[after - 1]) / (lines[after] - lines[after - 1])) if inside else np.float32(0)
-        upper = rows[max(after - 1, 0), first_pixel : first_pixel + width]
-        lower = rows[min(after, lines.size - 1), first_pixel : first_pixel + width]
-        to = out[top + i, left : left + width]
+        upper, lower = rows[max(after - 1, 0)], rows[min(after, lines.size - 1)]
+        to = out[i, left : left + width]
         for j in range(width):
             to[j] = upper[j] + share * (lower[j] - upper[j])
 
 
-def _across(vector: Vector, segment: tuple[int, int], block: SwathBlock) -> FloatArray:
-    """A vector's values at every pixel of a block, from the knots of its own sub-swath that tell something."""
+def _lines(vectors: Sequence[Vector]) -> FloatArray:
+    return np.array([float(vector.line) for vector in vectors])
+
+
+def _about(vectors: Sequence[Vector], window: Window) -> Sequence[Vector]:
+    """The vectors that the lines of a window lie between."""
+    first = max(bisect_right(vectors, window.row, key=lambda vector: vector.line) - 1, 0)
+    return vectors[first : max(bisect_left(vectors, window.row + window.height - 1, key=lambda vector: vector.line), first) + 1]
+
+
+def _across(vector: Vector, segment: tuple[int, int], part: Window) -> FloatArray:
+    """A vector's values at every pixel of a part of a block, from the knots of its own sub-swath that tell something."""
     own = (vector.pixels >= segment[0]) & (vector.pixels <= segment[1]) & (vector.values > 0)
     if not own.any():  # no knot of its own: better the neighbours' than nothing
         own = vector.values > 0
     if not own.any():
-        return np.zeros(block.last_pixel - block.first_pixel + 1)
-    return np.interp(np.arange(block.first_pixel, block.last_pixel + 1), vector.pixels[own], vector.values[own])
+        return np.zeros(part.width)
+    return np.interp(np.arange(part.col, part.col + part.width), vector.pixels[own], vector.values[own])
 
 
 def _common(block: SwathBlock, window: Window) -> Window | None:

@@ -109,7 +109,7 @@ class SafeImage:
     def _tables(self) -> dict[str, tuple[CalibrationTable, NoiseTable | None]]:
         tables = {}
         for polarisation in self.product.polarisations:
-            calibration = read_calibration(self.product.container, polarisation.calibration, self.shape[1], self.quantity)
+            calibration = read_calibration(self.product.container, polarisation.calibration, self.quantity)
             tables[polarisation.name] = calibration, self._noise(polarisation)
         return tables
 
@@ -243,11 +243,11 @@ def _ties(root: Element, subject: str) -> TiePoints:
     return TiePoints(lines, pixels, lon, lat, incidence)
 
 
-def read_calibration(container: Container, name: str, width: int, quantity: Quantity = "sigma") -> CalibrationTable:
+def read_calibration(container: Container, name: str, quantity: Quantity = "sigma") -> CalibrationTable:
     """Read the vectors of a calibration annotation for one quantity. Raises PassError."""
     subject = f"{container.place}/{name}"
     root = container.read_xml(name)
-    return CalibrationTable(width, _numbers(subject, lambda: _vectors(root, "calibrationVector", _VECTORS[quantity], subject)))
+    return CalibrationTable(_numbers(subject, lambda: _vectors(root, "calibrationVector", _VECTORS[quantity], subject)))
 
 
 def read_noise(container: Container, name: str, shape: tuple[int, int], blocks: tuple[SwathBlock, ...]) -> NoiseTable:

@@ -1,6 +1,8 @@
 """Calibration from end to end: what a scene holds, and that its values are those the surface was given."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -10,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pystac
+import pystac.validation
 import pytest
 import rasterio
 from affine import Affine
 from pyproj import Transformer
+from pystac.extensions.sar import SarExtension
 
-from icegraph.calibrate import calibrate, radar
+from icegraph.calibrate import RadarSettings, calibrate, radar
 from icegraph.calibrate.safe import SafeImage
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
@@ -26,6 +30,7 @@ from icegraph.scene import Scene
 from icegraph.simulate.ew_vectors import plan_product
 from icegraph.simulate.field import FLOE, LEVEL, Snapshot
 from icegraph.simulate.sentinel1 import true_sigma_nought, write_safe
+from icegraph.store import sha256
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +185,97 @@ def test_a_coarser_scene_averages_power_and_not_decibels(scene: Scene, safe: Pas
     fine, wide = (10 ** (one.read(["hh_db"])[0] / 10) for one in (scene, coarse))
     assert np.nanmean(wide) == pytest.approx(np.nanmean(fine), rel=0.03)
     assert np.nanstd(wide) < np.nanstd(fine)
+
+
+def test_the_item_is_valid_stac_and_tells_the_radar(scene: Scene) -> None:
+    fields = json.loads((scene.folder / "item.json").read_text())
+    # The extensions' own schemas are not at hand without a network; pystac knows their fields.
+    pystac.validation.validate_dict({**fields, "stac_extensions": []})
+    sar = SarExtension.ext(scene.item)
+    assert (sar.instrument_mode, sar.frequency_band, sar.product_type) == ("EW", "C", "GRD")
+    assert [polarisation.value for polarisation in sar.polarizations] == ["HH", "HV"]
+    assert (sar.center_frequency, sar.looks_equivalent_number, sar.pixel_spacing_range) == (5.405, 10.7, 40.0)
+    for asset in scene.item.assets.values():
+        path = scene.folder / asset.href
+        assert asset.extra_fields["file:checksum"] == "1220" + sha256(path)
+
+
+def test_the_item_tells_the_scenes_quality(scene: Scene, safe: Pass) -> None:
+    quality = scene.item.properties["icegraph:quality"]
+    assert quality["valid_share"] == pytest.approx(scene.mask().mean(), abs=0.01)
+    hv = quality["bands"]["hv"]
+    assert [seam["swaths"] for seam in hv["seams"]][:3] == [["EW1", "EW2"], ["EW2", "EW3"], ["EW3", "EW4"]]
+    with SafeImage.read(safe.href, []) as image:
+        _, noise = image.read_band("hv", Window(0, 0, *image.shape))
+    assert hv["noise_floor_db"] == pytest.approx(10 * np.log10(np.median(noise)), abs=0.3)
+    assert 5 < hv["enl"][0] < 14 and hv["enl"][1] > 2 * hv["enl"][0]
+
+
+def test_statistics_are_those_of_the_written_pixels(scene: Scene) -> None:
+    hv = scene.read(["hv_db"])[0][scene.mask()]
+    assert scene.statistics("hv_db")["p50"] == pytest.approx(np.percentile(hv, 50), abs=1e-4)
+    assert scene.statistics("hv_db")["std"] == pytest.approx(hv.std(), abs=1e-4)
+
+
+def test_noise_beta_and_gamma_come_on_request(scene: Scene, safe: Pass, tmp_path: Path) -> None:
+    gamma = calibrate(safe, tmp_path / "gamma", radar=RadarSettings(quantity="gamma", nesz=True))
+    assert gamma.bands == ["hh_gamma_db", "hv_gamma_db", "hh_nesz_db", "hv_nesz_db", "incidence_deg"]
+    hh, incidence = scene.read(["hh_db", "incidence_deg"])
+    bright = np.nan_to_num(hh, nan=-99) > -15
+    # gamma0 = sigma0 / cos(incidence), by definition; knots of small images are far apart, and angles between them not exact.
+    difference = (gamma.read(["hh_gamma_db"])[0] - hh + 10 * np.log10(np.cos(np.radians(incidence))))[bright]
+    assert np.abs(difference).max() < 0.1
+    beta = calibrate(safe, tmp_path / "beta", radar=RadarSettings(quantity="beta"))
+    difference = (beta.read(["hh_beta_db"])[0] - hh + 10 * np.log10(np.sin(np.radians(incidence))))[bright]
+    assert np.abs(difference).max() < 0.1
+    nesz = gamma.read(["hv_nesz_db"])
+    assert np.nanmin(nesz) > -33 and np.nanmax(nesz) < -18
+
+
+def test_an_area_is_a_part_of_the_pass(scene: Scene, safe: Pass, tmp_path: Path) -> None:
+    row, col = (np.array([side * 0.4, side * 0.6]) for side in scene.grid.shape)
+    lon, lat = scene.grid.lonlat(*scene.grid.xy(row, col))
+    area = (float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max()))
+    part = calibrate(safe, tmp_path / "part", radar=RadarSettings(area=area))
+    top, left = (round(float(value[0])) for value in scene.grid.rowcol(*part.grid.xy(np.array([0.0]), np.array([0.0]))))
+    window = Window(top, left, *part.grid.shape)
+    assert part.grid == scene.grid.part(window)
+    assert part.grid.height < 0.8 * scene.grid.height
+    np.testing.assert_allclose(part.read(["hh_db"]), scene.read(["hh_db"], window), atol=0.15)  # places agree to 0.01 pixel
+    with pytest.raises(PassError, match=r"has nothing in the area 0, -80, 1, -79"):
+        calibrate(safe, tmp_path / "nothing", radar=RadarSettings(area=(0, -80, 1, -79)))
+
+
+def test_balance_levels_what_wrong_noise_left(safe: Pass, tmp_path: Path) -> None:
+    """Noise of the second sub-swath that is told 10 % too high leaves steps at both its seams."""
+    copy = Path(shutil.copytree(safe.href, tmp_path / safe.href.name))
+    with SafeImage.read(copy, []) as image:
+        block = image.annotation.blocks[1]
+        true = {seam.swaths: seam.after_db for seam in image.seams("hv")}
+    (path,) = copy.glob("annotation/calibration/noise-*-hv-*.xml")
+
+    def higher(match: re.Match[str]) -> str:
+        pixels, values = match[2].split(), match[4].split()
+        inside = [block.first_pixel <= int(pixel) <= block.last_pixel for pixel in pixels]
+        raised = (f"{float(value) * (1.1 if there else 1):.6e}" for value, there in zip(values, inside, strict=True))
+        return match[1] + match[2] + match[3] + " ".join(raised)
+
+    text, count = re.subn(r"(<pixel [^>]*>)([^<]*)(</pixel>\s*<noiseRangeLut [^>]*>)([^<]*)", higher, path.read_text())
+    assert count > 1
+    path.write_text(text)
+    with SafeImage.read(copy, []) as image:
+        wrong = [abs(seam.after_db - true[seam.swaths]) for seam in image.seams("hv")]
+        image.balance()
+        levelled = [abs(seam.after_db) for seam in image.seams("hv")]
+    assert min(wrong[:2]) > 0.1
+    assert max(levelled) < 0.05
+
+
+def test_what_lies_below_the_noise_goes_on_falling() -> None:
+    values = radar.decibel(np.float32([[-1e-2, -1e-3, -1e-4, 0, 1e-4, 1e-3, 1e-2, 1, np.nan]]))[0]
+    assert np.all(np.diff(values[:-1]) > 0) and np.isnan(values[-1])
+    np.testing.assert_allclose(values[5:8], [-30, -20, 0], atol=0.02)
+    assert values[3] == pytest.approx(10 * np.log10(radar.FLOOR), abs=1 / radar.STEPS)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 5])

@@ -26,7 +26,7 @@ def tables(real_safe: Path) -> tuple[CalibrationTable, NoiseTable]:
     assert annotation.shape == (HEIGHT, WIDTH)
     names = {name.split("/")[-1].split("-")[0]: name for name in container.sizes}
     return (
-        read_calibration(container, names["calibration"], WIDTH),
+        read_calibration(container, names["calibration"]),
         read_noise(container, names["noise"], annotation.shape, annotation.blocks),
     )
 

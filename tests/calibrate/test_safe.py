@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icegraph.calibrate.border import border
+from icegraph.calibrate.border import border, line_limits
 from icegraph.calibrate.safe import SafeImage, read_annotation, read_calibration
 from icegraph.errors import PassError
 from icegraph.grid import Window
@@ -43,6 +43,22 @@ def test_border_is_zeros_that_fill_a_square_or_meet_the_edge() -> None:
     slanted = dn[:, :20] == 0
     assert (found[:, :20] == slanted).mean() > 0.98
     assert not found[dn > 0].any()
+
+
+def test_borders_of_old_products_are_told_by_power_below_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    noise = np.full((300, 1000), 600, np.float32)
+    dn = np.sqrt(noise * rng.gamma(10.7, 1 / 10.7, noise.shape)).round().astype(np.uint16)  # dark water: noise alone
+    dn[:, :120] = rng.integers(0, 9, (300, 120))
+    dn[:, 950:] = rng.integers(0, 4, (300, 50))
+    dn[290:] = rng.integers(0, 9, (10, 1000))
+    dn[7] = 0
+    limits = line_limits(dn, noise)
+    lines = np.delete(np.arange(290), 7)
+    assert limits[lines, 0].min() >= 120 and limits[lines, 0].max() < 152
+    assert limits[lines, 1].max() < 950 and limits[lines, 1].min() > 917
+    assert np.array_equal(limits[290:], np.tile([1000, -1], (10, 1))) and tuple(limits[7]) == (1000, -1)
+    assert np.array_equal(line_limits(dn[:290, 120:950], noise[:290, 120:950])[lines], np.tile([0, 829], (289, 1)))
 
 
 @pytest.fixture
@@ -129,4 +145,4 @@ def test_calibration_vectors_out_of_order_are_refused(copy: Path) -> None:
     name = next(copy.glob("annotation/calibration/calibration-*-hh-*.xml")).relative_to(copy).as_posix()
     change(copy, name, "(<pixel [^>]*>)0 ", r"\g<1>9999 ")
     with pytest.raises(PassError, match="pixels out of order"):
-        read_calibration(open_folder(copy), name, 400)
+        read_calibration(open_folder(copy), name)

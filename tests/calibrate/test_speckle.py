@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from icegraph.calibrate.speckle import SIZE, despeckle
+from icegraph.calibrate.speckle import FILTERS, SIZE, Filter, despeckle
 
 
 def lee(z: np.ndarray, looks: float, noise: float = 0.0) -> np.ndarray:
@@ -58,3 +58,51 @@ def test_what_thermal_noise_leaves_of_dark_water_is_smoothed_as_speckle_of_all_p
     assert (z < 0).mean() > 0.3
     assert lee(z, 10.7, noise).std() < 0.4 * lee(z, 10.7).std()
     assert lee(z, 10.7, noise).mean() == pytest.approx(1e-4, abs=2e-5)
+
+
+@pytest.fixture(scope="module")
+def step() -> tuple[np.ndarray, np.ndarray]:
+    """Two halves 10 dB apart, with speckle of 10.7 looks and without."""
+    truth = np.full((240, 240), 0.005)
+    truth[:, 120:] = 0.05
+    return (truth * np.random.default_rng(5).gamma(10.7, 1 / 10.7, truth.shape)).astype(np.float32), truth
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+def test_every_filter_smooths_even_ground_and_keeps_its_mean(step: tuple[np.ndarray, np.ndarray], kind: Filter) -> None:
+    noisy, truth = step
+    out = despeckle(noisy, 10.7, np.zeros_like(noisy), kind)
+    for part in (np.s_[10:-10, 10:110], np.s_[10:-10, 130:230]):
+        assert out[part].mean() == pytest.approx(truth[part].mean(), rel=0.02)
+        assert out[part].mean() ** 2 / out[part].var() > 80
+
+
+def test_all_but_the_boxcar_keep_an_edge(step: tuple[np.ndarray, np.ndarray]) -> None:
+    noisy, truth = step
+    error = {kind: np.abs(despeckle(noisy, 10.7, np.zeros_like(noisy), kind) - truth)[10:-10, 117:123].mean() for kind in FILTERS}
+    assert error["boxcar"] > 1.3 * max(error[kind] for kind in FILTERS if kind != "boxcar")
+    assert error["refined-lee"] < 0.7 * error["lee"]
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+def test_a_pixel_knows_its_neighbours_alone(step: tuple[np.ndarray, np.ndarray], kind: Filter) -> None:
+    noisy = step[0].copy()
+    noisy[50:53, 90:150] = np.nan
+    noise = np.full_like(noisy, 1e-3)
+    whole = despeckle(noisy, 10.7, noise, kind)
+    part = despeckle(noisy[41:101, 83:163].copy(), 10.7, noise[41:101, 83:163].copy(), kind)
+    np.testing.assert_array_equal(part[3:-3, 3:-3], whole[44:98, 86:160])
+    np.testing.assert_array_equal(np.isnan(whole), np.isnan(noisy))
+
+
+def test_gamma_map_is_the_root_of_its_equation() -> None:
+    z = np.random.default_rng(6).gamma(3, 0.02, (60, 60)).astype(np.float32)
+    out = despeckle(z, 4.4, np.zeros_like(z), "gamma-map").astype(float)
+    mean = np.array([[z[i - 3 : i + 4, j - 3 : j + 4].mean() for j in range(3, 57)] for i in range(3, 57)])
+    variation = np.array([[z[i - 3 : i + 4, j - 3 : j + 4].var() for j in range(3, 57)] for i in range(3, 57)]) / mean**2
+    between = (variation > 1.05 / 4.4) & (variation < 1.95 / 4.4)
+    assert between.sum() > 500
+    alpha = (1 + 1 / 4.4) / (variation - 1 / 4.4)
+    x, given = out[3:-3, 3:-3], z[3:-3, 3:-3]
+    rest = alpha * x**2 / mean + (4.4 + 1 - alpha) * x - 4.4 * given
+    assert np.abs(rest / (4.4 * given))[between].max() < 2e-3
