@@ -193,9 +193,17 @@ class CogWriter:
         return bytes(out)
 
 
-def blocks(grid: Grid) -> Iterator[Window]:
-    """The windows that `CogWriter` takes, in its order."""
-    return tiles(grid.shape, BLOCK)
+def blocks(grid: Grid) -> list[Window]:
+    """The windows that `CogWriter` takes, in its order: the four that make a tile of an overview follow each other, at every level.
+
+    So few tiles wait for their last quarter, however large the grid is.
+    """
+
+    def along_z(window: Window) -> int:
+        row, col = window.row // BLOCK, window.col // BLOCK
+        return sum(((row >> bit & 1) << 1 | col >> bit & 1) << 2 * bit for bit in range(16))
+
+    return sorted(tiles(grid.shape, BLOCK), key=along_z)
 
 
 def halved(pixels: Pixels) -> Pixels:

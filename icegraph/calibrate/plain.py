@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from icegraph.grid import Window
 from icegraph.ingest.pixels import open_raster
 
-_STRIP_BYTES = 8 << 20
+_STRIP_BYTES = 8 << 20  # decoded at a time
+_SLAB_BYTES = 2 << 20  # mapped at a time
 
 
 _Prepare = Callable[[NDArray[Any]], NDArray[Any]]
@@ -69,14 +70,18 @@ class PlainPixels:
 
     def read(self, window: Window) -> NDArray[Any]:
         """The pixels of a window, [H, W]. In any thread."""
+        out = np.empty(window.shape, self.dtype)
         line = self.shape[1] * self.dtype.itemsize
-        start, length = self._first + window.row * line, window.height * line
-        aligned = start % mmap.ALLOCATIONGRANULARITY
-        # Mapped only as long as it is copied, so that the file's pages do not count as this process's memory.
-        with mmap.mmap(self._file.fileno(), length + aligned, access=mmap.ACCESS_READ, offset=start - aligned) as mapped:
-            pixels = np.frombuffer(mapped, self.dtype, window.height * self.shape[1], aligned).reshape(window.height, -1)
-            out = pixels[:, window.slices[1]].copy()
-            del pixels
+        # Mapped a few lines at a time, and only while they are copied: the file's pages do not count as this process's memory then.
+        rows = max(1, _SLAB_BYTES // line)
+        for row in range(0, window.height, rows):
+            part = out[row : row + rows]
+            start = self._first + (window.row + row) * line
+            aligned = start % mmap.ALLOCATIONGRANULARITY
+            with mmap.mmap(self._file.fileno(), len(part) * line + aligned, access=mmap.ACCESS_READ, offset=start - aligned) as mapped:
+                pixels = np.frombuffer(mapped, self.dtype, part.shape[0] * self.shape[1], aligned).reshape(len(part), -1)
+                part[:] = pixels[:, window.slices[1]]
+                del pixels  # a map that is looked at cannot be closed
         return out
 
     def close(self) -> None:

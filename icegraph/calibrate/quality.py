@@ -68,10 +68,10 @@ def _looks(image: SafeImage, band: str, kind: Filter) -> tuple[float, float, flo
             before.append(equivalent_looks(sigma[inside], noise[inside]))
             after.append(equivalent_looks(filtered[inside], noise[inside]))
             floor.append(noise[np.isfinite(sigma) & (noise > 0)])
-    noise, raw, smooth = (np.concatenate(values) for values in (floor, before, after))
+    raw, smooth, noise = np.concatenate(before), np.concatenate(after), np.concatenate(floor)
     looks = _commonest(raw[np.isfinite(raw)])
     even = smooth[(raw > 0.9 * looks) & np.isfinite(smooth)]
-    return looks, float(np.median(even)) if even.size else np.nan, 10 * np.log10(np.median(noise)) if noise.size else np.nan
+    return looks, float(np.median(even)) if even.size else np.nan, float(10 * np.log10(np.median(noise))) if noise.size else np.nan
 
 
 def _commonest(values: NDArray[np.float64]) -> float:
