@@ -34,18 +34,20 @@ calibrate(describe(Path(sys.argv[1])).entry, Path(sys.argv[2]))
 """
 SATPY = """
 import glob, sys
+import numpy
 import dask
 from pyresample import create_area_def
 from satpy import Scene
+from satpy.dataset.dataid import DataQuery
 dask.config.set(scheduler="threads", num_workers=2)
 product, out, height, width, left, bottom, right, top, band = sys.argv[1:]
-scene = Scene(sorted(glob.glob(product + "/**/*.*", recursive=True)), reader="sar-c_safe")
-scene.load([band], calibration="sigma_nought")
+scene = Scene(sorted(glob.glob(product + "/[am]*/**/*.*", recursive=True)), reader="sar-c_safe")
+scene.load([DataQuery(name="measurement", polarization=band, calibration="sigma_nought", quantity="natural")])
 extent = [float(value) for value in (left, bottom, right, top)]
 area = create_area_def("polar", "EPSG:3413", shape=(int(height), int(width)), area_extent=extent)
 local = scene.resample(area, resampler="nearest", radius_of_influence=100)
 settings = {"compress": "ZSTD", "overviews": "NONE", "num_threads": 2}
-local.save_dataset(band, out, writer="geotiff", driver="COG", dtype="float32", enhance=False, **settings)
+local.save_dataset("measurement", out, writer="geotiff", driver="COG", dtype=numpy.float32, fill_value=numpy.nan, enhance=False, **settings)
 """
 
 
