@@ -232,7 +232,12 @@ def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: floa
         raise InputError(folder, "holds no segmented pass", "name the folder that `icegraph segment` wrote")
     matcher = model_set(model).matcher
     with folder_beside(own_folder(out, "tracks.parquet")) as work:
-        build_graph(list(passes.values()), work / "graph", max_speed_m_s=max_speed_m_s)
+        build_graph(
+            list(passes.values()),
+            work / "graph",
+            scenes={pass_id: place / "scene" for pass_id, place in passes.items()},
+            max_speed_m_s=max_speed_m_s,
+        )
         track(work / "graph", matcher, out)
 
 
