@@ -67,7 +67,7 @@ def sea_ice_training(
     registry: str,
     start: list[str] = [],  # noqa: B006 - KFP takes the default from the signature
     pretrain_steps: int = 60,
-    steps: int = 500,
+    steps: int = 400,
     matcher_steps: int = 200,
     max_speed_m_s: float = 1.0,
     seed: int = 0,

@@ -44,7 +44,7 @@ class Budget:
     """
 
     pretrain_steps: int = 60
-    steps: int = 500
+    steps: int = 400
     crop: int = 128
     batch: int = 4
 
