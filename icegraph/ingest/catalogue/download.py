@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from icegraph.ingest.catalogue.login import Login
 from icegraph.ingest.catalogue.product import CatalogueError, Product, Tell
@@ -27,7 +28,7 @@ from icegraph.ingest.catalogue.web import get
 from icegraph.ingest.source import Source, bare_address
 
 _CHUNK = 1 << 20
-_TRIES = 5  # in a row without a byte more than before
+_TRIES = 4  # in a row without a byte more than before
 
 
 class CutError(Exception):
@@ -185,9 +186,11 @@ def _version(response: requests.Response) -> str:
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """What comes, as it comes: `iter_content` would lose what it had of a piece when the line is cut."""
     try:
-        yield from response.iter_content(_CHUNK)
-    except requests.RequestException as error:
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            yield chunk
+    except HTTPError as error:
         raise CutError(type(error).__name__) from None
 
 
@@ -241,7 +244,12 @@ def _part_of(target: Path) -> Iterator[_Part]:
             mine = False
         if not mine:  # or it has just come to its place
             raise CatalogueError(target, "is being downloaded by another process", "wait for it to end")
-        yield _Part(path, stream)
+        part = _Part(path, stream)
+        try:
+            yield part
+        finally:
+            if not part.size:
+                path.unlink(missing_ok=True)
 
 
 def _fill(part: _Part, remote: Opener, verifiable: bool, tell: Tell) -> None:
@@ -272,7 +280,7 @@ def _fill(part: _Part, remote: Opener, verifiable: bool, tell: Tell) -> None:
 
 def _pause(failures: int, tell: Tell) -> None:
     """Wait longer after each failure, and listen whether to stop."""
-    until = time.monotonic() + (2**failures - 1)
+    until = time.monotonic() + failures
     while time.monotonic() < until:
         tell(0)
         time.sleep(0.1)
