@@ -89,7 +89,8 @@ def read_geometry(fields: Any) -> BaseGeometry | None:
         west, south, east, north = geometry.bounds
     except (ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError):
         return None
-    on_earth = -90 <= south <= north <= 90 and max(abs(west), abs(east)) <= 360
+    finite = bool(np.isfinite(shapely.get_coordinates(geometry)).all())
+    on_earth = finite and -90 <= south <= north <= 90 and max(abs(west), abs(east)) <= 360
     return geometry if on_earth and geometry.geom_type in ("Polygon", "MultiPolygon") else None
 
 

@@ -21,6 +21,7 @@ from icegraph.ingest.stac import parse_time
 
 _PAGE = 200
 _SENTINEL1 = [f"SENTINEL-1{unit}_{kind}_GRD_{grade}" for unit in "ABCD" for kind in ("SP", "DP") for grade in ("MEDIUM", "HIGH")]
+_OPEN = "NASA Earth science data, open (earthdata.nasa.gov, data use)"
 _UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
@@ -74,8 +75,7 @@ class Asf(_Repository):
         if query.mode:
             asked["attribute[]"] = f"string,BEAM_MODE,{query.mode.upper()}"
         for granule in self._ask(query, asked):
-            more = {one.get("Name"): (one.get("Values") or [""])[0] for one in granule.get("AdditionalAttributes") or []}
-            product = _product(self.name, granule, more)
+            product = _product(self.name, granule, "")
             if product and query.admits(product):
                 yield product
 
@@ -89,34 +89,34 @@ class Earthdata(_Repository):
         """AMSR2 grids that the query admits; see `Catalogue`."""
         collection = query.mode.upper() or "AU_SI12"
         for granule in self._ask(query, {"short_name": collection}):
-            product = _product(self.name, granule, {"BEAM_MODE": collection})
+            product = _product(self.name, granule, collection)
             if product and query.admits(product):
                 yield product
 
 
-def _product(catalogue: str, granule: dict[str, Any], more: dict[Any, Any]) -> Product | None:
-    """A granule as a product, or None where it names no file or no time."""
-    links = [str(one.get("URL")) for one in granule.get("RelatedUrls") or [] if one.get("Type") == "GET DATA"]
-    span = granule.get("TemporalExtent") or {}
-    start = (span.get("RangeDateTime") or {}).get("BeginningDateTime") or span.get("SingleDateTime")
-    web = [link for link in links if link.startswith(("https://", "http://"))]
-    if not web or not start:
-        return None
-    distributed = ((granule.get("DataGranule") or {}).get("ArchiveAndDistributionInformation") or [{}])[0]
-    time = parse_time(str(start))
-    return Product(
-        catalogue=catalogue,
-        id=Path(urlsplit(web[0]).path).stem if catalogue == Asf.name else str(granule.get("GranuleUR")),
-        time=time,
-        platform=str(more.get("ASF_PLATFORM") or ((granule.get("Platforms") or [{}])[0]).get("ShortName") or ""),
-        mode=str(more.get("BEAM_MODE", "")),
-        polarisations=tuple(filter(None, str(more.get("POLARIZATION", "")).upper().split("+"))),
-        footprint=_footprint(granule),
-        size=_size(more, distributed),
-        checksum=_checksum(more, distributed),
-        href=web[0],
-        licence=LICENCE.format(year=time.year) if catalogue == Asf.name else "NASA Earth science data, open (earthdata.nasa.gov, data use)",
-    )
+def _product(catalogue: str, granule: dict[str, Any], collection: str) -> Product | None:
+    """A granule as a product, or None where it names no file or no time, or is none."""
+    with suppress(TypeError, ValueError, KeyError, AttributeError, IndexError):
+        more = {one["Name"]: one["Values"][0] for one in granule.get("AdditionalAttributes") or []}
+        links = [str(one["URL"]) for one in granule["RelatedUrls"] if one["Type"] == "GET DATA"]
+        [href, *_] = [link for link in links if link.startswith(("https://", "http://"))]
+        span = granule["TemporalExtent"]
+        time = parse_time(str(span["RangeDateTime"]["BeginningDateTime"] if "RangeDateTime" in span else span["SingleDateTime"]))
+        [distributed, *_] = (granule.get("DataGranule") or {}).get("ArchiveAndDistributionInformation") or [{}]
+        return Product(
+            catalogue=catalogue,
+            id=str(granule["GranuleUR"]) if collection else Path(urlsplit(href).path).stem,
+            time=time,
+            platform=str(more.get("ASF_PLATFORM") or granule["Platforms"][0]["ShortName"]),
+            mode=collection or str(more.get("BEAM_MODE", "")),
+            polarisations=tuple(filter(None, str(more.get("POLARIZATION", "")).upper().split("+"))),
+            footprint=_footprint(granule),
+            size=_size(more, distributed),
+            checksum=_checksum(more, distributed),
+            href=href,
+            licence=_OPEN if collection else LICENCE.format(year=time.year),
+        )
+    return None
 
 
 def _footprint(granule: dict[str, Any]) -> dict[str, Any] | None:

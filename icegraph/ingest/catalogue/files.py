@@ -73,16 +73,15 @@ class Files:
     def fetch(self, product: Product, folder: Path, tell: Tell) -> Path:
         """A folder's product where it is, or a copy of a bucket's; see `Catalogue`."""
         path = product.href.removeprefix(self._scheme)
-        if not self._scheme and Path(path).exists():
-            tell(product.size or 0)
-            return Path(path)
+        if not self._scheme:
+            return _in_place(product, tell)
         if PurePosixPath(self._root) not in PurePosixPath(path).parents or ".." in PurePosixPath(path).parts:
             raise CatalogueError(product.href, f"lies outside {self.name}", "search again")
         with self._reached(product.href):
             files = self._files_of(path)
         place = folder / file_name(PurePosixPath(path).name)
         if not files:
-            raise CatalogueError(product.href, "is not there", "search again: it may have moved")
+            raise _gone(product)
         if len(files) == 1 and not path.endswith(".json") and "" in files:
             return self._fetch_file(product, path, place, tell)
         return self._fetch_folder(product, path, files, folder, tell)
@@ -258,6 +257,17 @@ class Files:
         except OSError as error:
             reason = "there is no such place" if isinstance(error, FileNotFoundError) else _reason(error)
             raise CatalogueError(what, f"cannot be read ({reason})", "check the name, AWS_ENDPOINT_URL and the credentials") from None
+
+
+def _in_place(product: Product, tell: Tell) -> Path:
+    if not Path(product.href).exists():
+        raise _gone(product)
+    tell(product.size or 0)
+    return Path(product.href)
+
+
+def _gone(product: Product) -> CatalogueError:
+    return CatalogueError(product.href, "is not there", "search again: it may have moved")
 
 
 def _chunks(stream: Any) -> Iterator[bytes]:

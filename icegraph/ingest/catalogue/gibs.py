@@ -247,7 +247,7 @@ def _written(path: Path, width: int, height: int, transform: Affine) -> Iterator
 def _decode(content: bytes, layer: str, height: int, width: int) -> NDArray[np.uint8]:
     """RGBA pixels of a PNG, whichever of its kinds it is."""
     try:
-        with MemoryFile(content) as memory, memory.open(driver="PNG") as picture:
+        with MemoryFile(content or b"nothing") as memory, memory.open(driver="PNG") as picture:
             if (picture.height, picture.width) != (height, width) or picture.dtypes[0] != "uint8":
                 told = f"{picture.height} × {picture.width} pixels of {picture.dtypes[0]}"
                 raise CatalogueError(layer, f"comes as {told} where {height} × {width} of 8 bits were asked for", "report it")

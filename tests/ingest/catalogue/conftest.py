@@ -40,6 +40,8 @@ class Remote:
     busy: list[tuple[int, str | None]] = field(default_factory=list)  # each answer in turn is this status, with this Retry-After
     private: bool = False  # only with a token that holds
     lasts_s: float = 0.0  # before each answer
+    stall_at: int | None = None  # nothing comes after this byte, and the connection stays
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 Route = Callable[["Handler", Asked], None]
@@ -142,24 +144,33 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(401, b'{"detail": "Expired signature!"}')
             return
         start, status, size = 0, 200, len(remote.content)
-        ranged = re.fullmatch(r"bytes=(\d+)-", asked.headers.get("range", ""))
+        ranged = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("range", ""))
+        stop = size
         if ranged and remote.ranges and asked.headers.get("if-range", remote.etag) == remote.etag:
             start, status = int(ranged[1]), 206
+            stop = min(int(ranged[2]) + 1, size) if ranged[2] else size
         if start >= size > 0:
             self.answer(416, b"", **{"Content-Range": f"bytes */{size}"})
             return
-        end = remote.cut_at.pop(0) if remote.cut_at else size
+        end = min(remote.cut_at.pop(0), stop) if remote.cut_at else stop
         self.send_response(status)
-        self.send_header("Content-Length", str(size - start))
+        self.send_header("Content-Length", str(stop - start))
         if remote.etag:
             self.send_header("ETag", remote.etag)
         if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        for name, value in remote.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if asked.method == "HEAD":
             return
+        if remote.stall_at is not None:
+            self.wfile.write(remote.content[start : remote.stall_at])
+            self.wfile.flush()
+            time.sleep(10)
+            return
         self.wfile.write(remote.content[start:end])
-        if end < size:
+        if end < stop:
             self.wfile.flush()
             self.close_connection = True
             self.connection.shutdown(2)
