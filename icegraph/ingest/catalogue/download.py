@@ -156,6 +156,9 @@ def web_file(session: requests.Session, url: str, login: Login | None) -> Opener
     def open_at(offset: int, version: str) -> Iterator[Stream]:
         ranged = {"Range": f"bytes={offset}-"} | ({"If-Range": version} if version else {}) if offset else {}
         with get(session, url, login, stream=True, headers={"Accept-Encoding": "identity"} | ranged) as response:
+            if response.headers.get("Content-Type", "").startswith("text/html"):  # a login's, or that of a hotel's network
+                mend = "log in at the provider's site once and accept its terms, or check the network"
+                raise CatalogueError(str(urlsplit(response.url).hostname), "gives a web page in place of the file", mend)
             told = _version(response)
             start, size = _extent(response)
             same = not (version and told and told != version)
@@ -163,7 +166,7 @@ def web_file(session: requests.Session, url: str, login: Login | None) -> Opener
                 yield Stream(start, size, told, _chunks(response))
                 return
         if not ranged:
-            raise CatalogueError(urlsplit(url).hostname or "the server", "sends a part of a file without saying which", "try again later")
+            raise CatalogueError(str(urlsplit(url).hostname), "sends a part of a file without saying which", "try again later")
         with open_at(0, "") as stream:  # the range cannot be had, or is of another version
             yield stream
 

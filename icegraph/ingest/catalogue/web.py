@@ -29,7 +29,7 @@ def patience() -> Retry:
         allowed_methods=None,
         status_forcelist=_BUSY,
         backoff_factor=1,
-        retry_after_max=600,
+        retry_after_max=3600,
         raise_on_status=False,
     )
 

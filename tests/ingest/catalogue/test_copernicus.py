@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import rasterio
 import shapely
+from blake3 import blake3
 
 from icegraph.errors import InputError
 from icegraph.ingest import ingest
@@ -269,7 +270,6 @@ def test_a_wrong_checksum_is_refused_by_name_and_the_rest_comes(cdse: Provider, 
 
 @pytest.mark.parametrize("told", [[{"Algorithm": "MD5"}, {"Algorithm": "BLAKE3", "Value": "0" * 64}], [{"Algorithm": "BLAKE3"}]])
 def test_what_the_item_does_not_tell_is_asked_of_odata(told: list[dict[str, str]], cdse: Provider, payload: bytes, tmp_path: Path) -> None:
-    from blake3 import blake3
 
     sums = {"MD5": hashlib.md5(payload).hexdigest(), "BLAKE3": blake3(payload).hexdigest()}
     cdse.items = [item(cdse, "S1B_EW_COG", payload, assets={"Product": {"href": ""}})]

@@ -190,6 +190,13 @@ def test_a_refusal_is_one_sentence_without_the_address(status: int, mend: str, p
     assert "s3cret" not in str(told.value)
 
 
+def test_a_login_page_is_not_taken_for_the_file(provider: Provider, tmp_path: Path) -> None:
+    provider.routes["/file"] = lambda handler, asked: handler.answer(200, b"<html>log in</html>", Content_Type="text/html; charset=utf-8")
+    with pytest.raises(CatalogueError, match=r"^127.0.0.1: gives a web page in place of the file; log in at the provider's site once"):
+        bring(provider, tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"^127.0.0.1: does not answer \(ConnectionError\); check the network") as told:
         get(new_session(), "http://127.0.0.1:9/file?token=s3cret")

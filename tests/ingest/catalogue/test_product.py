@@ -7,7 +7,6 @@ import pytest
 from icegraph.errors import InputError
 from icegraph.ingest.catalogue import Product, parse_period, read_found, write_found
 from icegraph.ingest.catalogue.product import CatalogueError, file_name
-from icegraph.ingest.source import Source, bare_address
 
 
 def test_a_period_is_two_times_or_days_and_a_day_counts_whole() -> None:
@@ -64,15 +63,3 @@ def test_another_file_is_one_sentence(text: str, tmp_path: Path) -> None:
 def test_a_checksum_of_no_known_kind_is_none(checksum: str) -> None:
     told: dict[str, Any] = {"catalogue": "asf", "id": "x", "time": "2020-01-23T00:00:00Z", "platform": "", "href": "", "licence": ""}
     assert Product(**told, checksum=checksum).checksum is None
-
-
-def test_what_may_be_secret_in_an_address_is_left_out() -> None:
-    assert bare_address("https://user:pass@host:8/a/b?X-Amz-Signature=s#f") == "https://host:8/a/b"
-
-
-def test_a_source_file_that_is_damaged_tells_nothing(tmp_path: Path) -> None:
-    place = tmp_path / "x.zip"
-    assert Source.read(place) is None
-    for text in ("", "{}", "[" * 100_000, '{"catalogue": 1}'):
-        (tmp_path / "x.zip.source.json").write_text(text)
-        assert Source.read(place) is None
