@@ -213,7 +213,7 @@ class _Part:
         self.whole = noted["size"] if isinstance(noted.get("size"), int) else None
 
     def begin(self, stream: Stream) -> None:
-        """CutError back to where the stream starts."""
+        """Cut back to where the stream starts."""
         self.stream.truncate(stream.start)
         self.stream.seek(stream.start)
         self.size = stream.start

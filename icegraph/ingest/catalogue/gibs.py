@@ -12,6 +12,7 @@ becomes a folder:
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,14 @@ class Gibs:
         self._session = new_session()
 
     def search(self, query: Query) -> Iterator[Product]:
-        """A pass for each day and satellite; that there is imagery of it is seen when it is fetched. See `Catalogue`."""
+        """A pass for each day of the layers and each satellite; that there is imagery is seen when it is fetched. See `Catalogue`."""
         square = _square(query)
         colours = [query.mode.lower()] if query.mode else list(_COLOURS)
         if set(colours) - set(_COLOURS):
             raise InputError(query.mode, "is no layer of MODIS here", f"name {' or '.join(_COLOURS)}, or none for both")
         footprint = _outline(square)
         bounds = raster_bounds(_CRS, *square)
-        day = query.start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+        day = query.start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         while day <= query.end:
             for satellite in _SATELLITES:
                 asked = {"layers": ",".join(colours), "satellite": satellite, "time": f"{day:%Y-%m-%d}", "bbox": ",".join(map(str, square))}
@@ -82,7 +83,7 @@ class Gibs:
                     href=f"{self._wms}?{urlencode(asked)}",
                     licence=LICENCE,
                 )
-                if query.admits(product):
+                if replace(query, start=product.time, end=product.time).admits(product):  # near 180 degrees it is of another day in UTC
                     yield product
             day += timedelta(days=1)
 
@@ -153,16 +154,13 @@ def _square(query: Query) -> _Square:
     points = shapely.get_coordinates(query.area)
     x, y = transformer.transform(points[:, 0], points[:, 1])
     sides = np.array([x.min(), y.min(), x.max(), y.max()])
-    if _holds_pole(query):
+    _, _, _, north = query.bounds
+    if north == 90:  # the area goes round the pole, or touches it
         sides = np.array([*np.minimum(sides[:2], 0), *np.maximum(sides[2:], 0)])
     if not np.isfinite(sides).all() or np.abs(sides).max() > _EXTENT_M:
         raise InputError("the area", "reaches beyond what GIBS has around the North Pole", "stay north of about 52 degrees")
     low, high = np.floor(sides[:2] / _GRID_M) * _GRID_M, np.ceil(sides[2:] / _GRID_M) * _GRID_M
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def _holds_pole(query: Query) -> bool:
-    return query.bounds[3] >= 90
 
 
 def _asked(product: Product) -> tuple[str, str, _Square, list[str]]:

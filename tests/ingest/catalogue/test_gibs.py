@@ -72,6 +72,13 @@ def test_there_is_a_pass_for_each_day_and_satellite(gibs: Provider) -> None:
     assert gibs.asked == []
 
 
+def test_near_180_degrees_the_layer_of_the_day_is_taken_whatever_its_time(gibs: Provider) -> None:
+    terra, aqua = found(Query(DAY, DAY_QUERY.end, box_area((170.7, 71.6, 174.8, 72.8))))
+    assert "time=2006-05-13" in terra.href
+    assert "time=2006-05-13" in aqua.href
+    assert aqua.time - terra.time == timedelta(hours=3)
+
+
 def test_the_time_is_the_nominal_crossing_in_utc(gibs: Provider) -> None:
     """The shared scenes of that bay and day say 16:08 and 19:08 for 10:30 and 13:30 local solar time at 84.67 W."""
     terra, aqua = found()
