@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 _INTERRUPTED = 130
+_WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
 _UsageError = typer.BadParameter.mro()[1]  # Typer keeps its name to itself
 
 
@@ -265,7 +266,7 @@ def find(
             size = f"{product.size / 1e6:.0f}" if product.size else ""
             words = (product.platform, product.mode, " ".join(product.polarisations), size, product.id)
             table.add_row(f"{product.time:%Y-%m-%d %H:%M:%S}", *map(escape, words))
-    console.print(table, soft_wrap=True)
+    Console(highlight=False, width=_WIDEST).print(table)
     _print(f"{len(found)} found" + (f"; there are more than {limit}: narrow the search, or raise --limit" if more else ""))
     if save:
         write_found(save, found)

@@ -52,6 +52,15 @@ def test_what_is_found_is_shown_and_saved(folder: Path, tmp_path: Path) -> None:
     assert [product.id for product in read_found(tmp_path / "found.json")] == ["a"]
 
 
+def test_long_names_are_not_shortened(folder: Path) -> None:
+    name = "S1B_EW_GRDM_1SDH_20200123T120618_20200123T120718_019944_025B8C_5A1F_COG"
+    for hours, one in enumerate((name, f"{name}2")):
+        (folder / f"{one}.json").write_text(json.dumps(scene(one, hours, 0)))
+    words = ("find", folder, "--time", "2020-01-01/2020-02-01")
+    assert f"{name}\n" in icegraph(*words).stdout.replace(" ", "")
+    assert f"{name}{name}2" in icegraph(*words, "--overlap", 1).stdout.replace(" ", "")
+
+
 def test_pairs_are_found(folder: Path, tmp_path: Path) -> None:
     words = ("--time", "2020-01-01/2020-02-01", "--overlap", 0.4, "--within-h", 30, "--save", tmp_path / "found.json")
     ended = icegraph("find", folder, *words)
