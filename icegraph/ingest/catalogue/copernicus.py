@@ -103,7 +103,7 @@ def _product(item: Item) -> Product:
         time=start,
         platform=str(told.get("platform", "")).title(),
         mode=str(told.get("sar:instrument_mode", "")),
-        polarisations=tuple(map(str, told.get("sar:polarizations") or ())),
+        polarisations=tuple(str(one).upper() for one in told.get("sar:polarizations") or ()),
         footprint=item.geometry,
         size=archive.extra_fields.get("file:size") or None,
         checksum=_checksum(str(archive.extra_fields.get("file:checksum", ""))),

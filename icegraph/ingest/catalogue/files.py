@@ -197,7 +197,7 @@ class Files:
             time=parse_time(str(told.get("datetime") or told.get("start_datetime"))),
             platform=str(told.get("platform", "")).title(),
             mode=str(told.get("sar:instrument_mode", "")),
-            polarisations=tuple(map(str, told.get("sar:polarizations") or ())),
+            polarisations=tuple(str(one).upper() for one in told.get("sar:polarizations") or ()),
             footprint=fields.get("geometry"),
             licence=str(told.get("license") or "not stated in the item"),
         )

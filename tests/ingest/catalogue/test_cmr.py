@@ -93,6 +93,23 @@ def test_all_pages_are_read_and_every_field_is_told(nasa: Provider) -> None:
     assert one.geometry.equals(shapely.box(-10, 80, 10, 82))
 
 
+def test_a_busy_page_is_asked_for_again_when_cmr_says(nasa: Provider) -> None:
+    nasa.granules = [granule(nasa, f"{NAME[:-1]}{number}", b"zip") for number in range(3)]
+    route, busy = nasa.routes["/search/granules.umm_json"], [False, True, False, True]
+
+    def sometimes_busy(handler: Handler, asked: Asked) -> None:
+        if busy and busy.pop(0):
+            handler.answer(429, b"slow down", Retry_After="1")
+        else:
+            route(handler, asked)
+
+    nasa.routes["/search/granules.umm_json"] = sometimes_busy
+    assert len(found()) == 3
+    pages = nasa.to("/search/granules.umm_json")
+    assert [asked.headers.get("cmr-search-after") for asked in pages] == [None, "2", "2", "4", "4"]
+    assert pages[2].time - pages[1].time >= 1
+
+
 def test_cmr_is_asked_for_what_the_query_says(nasa: Provider) -> None:
     found(Query(ALL.start, ALL.end, box_area((170, 70, -170, 80)), mode="ew"))
     query = nasa.to("/search/granules.umm_json")[0].query

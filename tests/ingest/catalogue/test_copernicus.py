@@ -117,6 +117,26 @@ def test_all_pages_are_read_and_every_field_is_told(cdse: Provider) -> None:
     assert shapely.equals(one.geometry, shapely.Polygon(CORNERS))
 
 
+def test_busy_services_are_asked_again(cdse: Provider, payload: bytes, tmp_path: Path) -> None:
+    """Search, token and download each say 429 once; the token's as when too many sessions are open."""
+    cdse.items = [item(cdse, "S1B_EW", payload)]
+    [remote] = cdse.files.values()
+    remote.busy = [(429, "1")]
+    for path in ("/stac/search", "/token"):
+
+        def once_busy(handler: Handler, asked: Asked, route: Any = cdse.routes[path], told: list[int] = []) -> None:  # noqa: B006
+            if told:
+                route(handler, asked)
+            else:
+                told.append(429)
+                handler.answer(429, b"Max session number 4 exceeded.", Retry_After="1")
+
+        cdse.routes[path] = once_busy
+    [path], failed = fetch(found(), tmp_path, silent)
+    assert (path.read_bytes(), failed) == (payload, [])
+    assert [len(cdse.to(path)) for path in ("/stac/search", "/token", next(iter(cdse.files)))] == [2, 2, 2]
+
+
 def test_the_server_is_asked_for_what_the_query_says(cdse: Provider) -> None:
     found(Query(ALL.start, ALL.end, box_area((170, 70, -170, 80)), mode="ew"))
     body = json.loads(cdse.to("/stac/search")[0].body)
