@@ -1,12 +1,13 @@
 """How long fuse takes on a full-size pass, against pyresample's kd-tree on every pixel, and how much memory.
 
-The scene is Sentinel-1 EW in size, 10 400 × 10 000 pixels of 40 m, with constant bands; the granule has the 2040 scans of half an orbit, of which
-those over the scene are simulated. fuse runs in a process of its own, from its import to the finished folder, twice: alone, and with a
-daily map of 6.25 km. pyresample is timed on two strips of the same grid, and the line through both gives the whole; it writes nothing.
+The scene has the size of a Sentinel-1 EW pass, 10 400 × 10 000 pixels of 40 m, and constant bands; the granule has the 2040 scans of half
+an orbit, of which those over the scene are simulated. fuse runs in a process of its own, from its imports to the finished folder.
+pyresample is timed on two strips of the same grid, and the line through both gives the whole; it reads, resamples, and writes nothing.
 
-    python benchmarks/fuse.py [FOLDER]     (default: a folder of its own under /tmp, removed at the end)
+    python benchmarks/fuse.py
 """
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -41,33 +42,31 @@ fuse(Scene.open(scene), [describe(path).entry for path in partners], out)
 
 def main() -> None:
     """Measure and print."""
-    if len(sys.argv) > 1:
-        _measure(Path(sys.argv[1]))
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            _measure(Path(folder))
-
-
-def _measure(folder: Path) -> None:
-    scene, granule = _scene(folder / "scene"), _granule(folder)
-    seconds, peak_mib = _timed([str(scene), str(folder / "fused"), str(granule)])
-    bands = [band for band in Scene.open(folder / "fused").bands if band.startswith(("tb_", "sic_", "amsr2_"))]
-    size_mb = sum(Scene.open(folder / "fused").path(band).stat().st_size for band in bands) / 1e6
-    print(f"fuse, {GRID.height} × {GRID.width} pixels, {len(bands)} bands: {seconds:.1f} s, peak {peak_mib:.0f} MiB, {size_mb:.0f} MB written")
-    for name, gaussian in (("nearest", False), ("Gaussian, 16 neighbours", True)):
-        whole = _pyresample(granule, gaussian=gaussian)
-        print(f"pyresample kd-tree, {name}, nothing written: {whole:.0f} s for the whole grid: {whole / seconds:.0f} times as long")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        scene, granule = _scene(folder / "scene"), _granule(folder)
+        seconds, cpu_s, peak_mib = _timed([str(scene), str(folder / "fused"), str(granule)])
+        fused = Scene.open(folder / "fused")
+        bands = [band for band in fused.bands if band.startswith(("tb_", "sic_", "amsr2_"))]
+        size_mb = sum(fused.path(band).stat().st_size for band in bands) / 1e6
+        print(f"fuse, {GRID.height} × {GRID.width} pixels, {len(bands)} bands, {size_mb:.0f} MB written:")
+        print(f"  {seconds:.1f} s ({cpu_s:.1f} s of processor), peak memory {peak_mib:.0f} MiB")
+        for name, gaussian in (("nearest", False), ("Gaussian, 16 neighbours", True)):
+            whole_s = _pyresample(granule, gaussian=gaussian)
+            print(f"pyresample, {name}: {whole_s:.0f} s of processor for the whole grid, {whole_s / cpu_s:.0f} times as much")
 
 
 def _scene(folder: Path) -> Path:
     folder.mkdir(parents=True)
     rasters = {}
-    for name, dtype, value in (("hh_db", "float32", -15.0), ("hv_db", "float32", -25.0), ("incidence_deg", "float32", 33.0), ("valid", "uint8", 1)):
+    for name, value in (("hh_db", -15.0), ("hv_db", -25.0), ("incidence_deg", 33.0), ("valid", 1)):
+        dtype = "uint8" if name == "valid" else "float32"
         rasters[name] = f"{name}.tif"
         with write_band(folder / rasters[name], GRID, dtype) as writer:
             for window in tiles(GRID.shape, 2048):
                 writer.write(window, np.full(window.shape, value, dtype))
-    write_item(folder, pass_id="S1B_EW_FULL", time=TIME, sensor="sar", grid=GRID, rasters=rasters, properties={"platform": "sentinel-1b"})
+    said = {"pass_id": "S1B_EW_FULL", "time": TIME, "sensor": "sar", "grid": GRID, "rasters": rasters}
+    write_item(folder, **said, properties={"platform": "sentinel-1b"})
     return folder
 
 
@@ -103,8 +102,8 @@ def _granule(folder: Path) -> Path:
     return path
 
 
-def _timed(arguments: list[str]) -> tuple[float, float]:
-    """Seconds that a process of fuse takes, and the largest memory (PSS) of it and its children, MiB."""
+def _timed(arguments: list[str]) -> tuple[float, float, float]:
+    """Seconds that a process of fuse takes, seconds of processor, and the largest memory (PSS) of it and its children, MiB."""
     start, peak = time.perf_counter(), 0.0
     with subprocess.Popen([sys.executable, "-c", _FUSE, *arguments]) as process:  # noqa: S603 - this script's own words
         while process.poll() is None:
@@ -112,7 +111,8 @@ def _timed(arguments: list[str]) -> tuple[float, float]:
             time.sleep(0.05)
     if process.returncode:
         raise SystemExit(process.returncode)
-    return time.perf_counter() - start, peak
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # this is the only child
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, peak
 
 
 def _tree(pid: int) -> list[int]:
@@ -132,13 +132,13 @@ def _pss_mib(pid: int) -> float:
 
 
 def _pyresample(granule: Path, *, gaussian: bool) -> float:
-    """Seconds for every channel on every pixel, from two strips of it."""
+    """Seconds of processor for every channel on every pixel, from two strips of it."""
     from pyresample.geometry import AreaDefinition, SwathDefinition
     from pyresample.kd_tree import resample_gauss, resample_nearest
 
     seconds = []
     for rows in STRIPS:
-        start = time.perf_counter()
+        start = time.process_time()
         left, _, right, top = GRID.bounds
         area = AreaDefinition("strip", "", "", GRID.crs, GRID.width, rows, (left, top - 40 * rows, right, top))
         for points in read_swath(granule).channels:
@@ -148,7 +148,7 @@ def _pyresample(granule: Path, *, gaussian: bool) -> float:
                 resample_gauss(swath, points.values, area, reach, sigmas, neighbours=16, fill_value=np.nan)
             else:
                 resample_nearest(swath, points.values, area, reach, fill_value=np.nan)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     slope = (seconds[1] - seconds[0]) / (STRIPS[1] - STRIPS[0])
     return seconds[1] + slope * (GRID.height - STRIPS[1])
 
