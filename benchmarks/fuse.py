@@ -28,7 +28,7 @@ from icegraph.simulate.field import FLOE, LEVEL, NO_ICE, WATER, Snapshot
 TIME = datetime(2020, 3, 1, 12, tzinfo=UTC)
 GRID = Grid("EPSG:3413", Affine(40, 0, 400_000, 0, -40, -1_000_000), 10_400, 10_000)
 HALF_ORBIT = 2040  # scans
-STRIPS = (65, 260)  # rows
+STRIPS = (40, 120)  # rows
 _FUSE = """
 import sys
 from pathlib import Path

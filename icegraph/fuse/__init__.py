@@ -1,6 +1,7 @@
 """Give a scene the AMSR2 brightness temperatures and ice concentration nearest to it in time, and the age of the sample."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import rasterio
 from icegraph.fuse.collocate import AGE, SIC, PartnerEntry, collocate
 from icegraph.fuse.l1r import TB_BANDS
 from icegraph.fuse.partners import describe_partner
+from icegraph.fuse.points import Float
 from icegraph.fuse.resample import CoarseGrid
 from icegraph.fuse.smooth import write_smooth
 from icegraph.scene import Scene, extend, write_item
@@ -40,10 +42,10 @@ def fuse(scene: Scene, partners: Sequence[PartnerEntry], out: Path, *, limit_h: 
     cells, said = collocate(scene, coarse, partners, limit_h)
     with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         rasters = extend(scene, folder)
-        for band in (band for band in BANDS if band in cells):
-            rasters[band] = f"{band}.tif"
-            unit, least = _UNITS.get(band, ("K", 0.0))
-            write_smooth(folder / rasters[band], coarse, cells[band], unit=unit, offset=least)
+        new = [band for band in BANDS if band in cells]
+        rasters |= {band: f"{band}.tif" for band in new}
+        with ThreadPoolExecutor(2) as pool:  # one band is interpolated while another is packed
+            list(pool.map(lambda band: _write(folder / rasters[band], coarse, band, cells[band]), new))
         write_item(
             folder,
             pass_id=scene.id,
@@ -55,6 +57,11 @@ def fuse(scene: Scene, partners: Sequence[PartnerEntry], out: Path, *, limit_h: 
             kept={name: asset for name, asset in scene.item.assets.items() if name not in cells},
         )
     return Scene.open(out)
+
+
+def _write(path: Path, coarse: CoarseGrid, band: str, cells: Float) -> None:
+    unit, least = _UNITS.get(band, ("K", 0.0))
+    write_smooth(path, coarse, cells, unit=unit, offset=least)
 
 
 def _properties(scene: Scene, said: dict[str, Any]) -> dict[str, Any]:
