@@ -20,7 +20,7 @@ from icegraph.grid import Grid
 CELL_M: Final = 2000.0
 _NEIGHBOURS: Final = 16
 _FLATNESS: Final = 0.02  # how much a plane is held flat where points lie to one side only
-_REACH: Final = 3.0  # how many of their `sigma_m` points reach: at the next but one's place
+_REACH: Final = 3.0  # how many `sigma_m` a point reaches: one and a half times as far as points are apart
 _MARGIN_DEG: Final = 0.75  # of latitude, for the first rough choice of points: further than any reach
 
 

@@ -5,6 +5,7 @@ COG driver copies that in one pass, so that no pixel is ever in an array here, a
 numbers with a scale and an offset (a quarter of the bytes of float32, and a tenth of the time); `Scene.read` gives them in their unit.
 """
 
+from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +65,7 @@ def _enlarged(grid: Grid, step: int, source: str, unit: str, offset: float) -> s
         factors.append(str(4 ** (len(factors) + 1)))
     overviews = f'<OverviewList resampling="bilinear">{" ".join(factors)}</OverviewList>' if factors else ""
     return f"""<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">
-  <SRS>{grid.crs}</SRS>
+  <SRS>{escape(grid.crs)}</SRS>
   <GeoTransform>{transform}</GeoTransform>
   <VRTRasterBand dataType="UInt16" band="1" blockXSize="{BLOCK}" blockYSize="{BLOCK}">
     <NoDataValue>{_NOTHING}</NoDataValue>

@@ -8,6 +8,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyproj import CRS, Transformer
 from rasterio.windows import Window as RasterioWindow
 
 from icegraph.fuse.resample import CoarseGrid
@@ -78,3 +79,12 @@ def test_a_scene_of_one_cell_and_one_of_odd_size_are_written(tmp_path: Path) -> 
         cells = np.full(CoarseGrid.over(grid).lon.shape, 211.0)
         with rasterio.open(written(tmp_path / "tb.tif", cells, grid=grid)) as dataset:
             np.testing.assert_allclose(read_pixels(dataset), np.full((height, width), 211.0), atol=SCALE)
+
+
+def test_a_grid_that_has_no_number_is_kept(tmp_path: Path) -> None:
+    wkt = CRS.from_proj4("+proj=laea +lat_0=90 +lon_0=12 +ellps=WGS84 +units=m").to_wkt()
+    grid = Grid(wkt, Affine(100, 20, 300_000, 20, -100, -900_000), 60, 50)
+    with rasterio.open(written(tmp_path / "tb.tif", np.full(CoarseGrid.over(grid).lon.shape, 211.0), grid=grid)) as dataset:
+        there = Transformer.from_crs(CRS(dataset.crs), wkt, always_xy=True).transform(3e5, -9e5)
+        assert there == pytest.approx((3e5, -9e5), abs=1e-3)
+        assert dataset.transform.almost_equals(grid.transform)
