@@ -125,7 +125,8 @@ def read_pixels(dataset: rasterio.io.DatasetReader, **how: Any) -> NDArray[np.fl
     if not _packed(dataset):
         return np.asarray(pixels, np.float32)
     values = pixels * np.float32(dataset.scales[0]) + np.float32(dataset.offsets[0])
-    values[pixels == dataset.nodata] = np.nan
+    if dataset.nodata is not None:
+        values[pixels == dataset.nodata] = np.nan
     return np.asarray(values)
 
 

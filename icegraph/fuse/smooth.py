@@ -50,14 +50,15 @@ def write_smooth(path: Path, coarse: CoarseGrid, cells: Float, *, unit: str, off
         small, virtual = final.with_suffix(".cells.tif"), final.with_suffix(".vrt")
         rows, cols = numbers.shape
         place = coarse.grid.transform @ Affine.scale(coarse.step) @ Affine.translation(-1, -1)
-        profile = {"driver": "GTiff", "height": rows, "width": cols, "count": 1, "dtype": "uint16", "nodata": _NOTHING}
+        nodata = None if np.isfinite(cells).all() else _NOTHING  # told only where needed: GDAL then looks at each pixel twice
+        profile = {"driver": "GTiff", "height": rows, "width": cols, "count": 1, "dtype": "uint16", "nodata": nodata}
         with rasterio.open(small, "w", crs=coarse.grid.crs, transform=place, **profile) as dataset:
             dataset.write(numbers, 1)
-        virtual.write_text(_enlarged(coarse.grid, coarse.step, small.name, unit, offset))
+        virtual.write_text(_enlarged(coarse.grid, coarse.step, small.name, unit, offset, nodata))
         rasterio.shutil.copy(virtual, final, driver="COG", **_LAYOUT)
 
 
-def _enlarged(grid: Grid, step: int, source: str, unit: str, offset: float) -> str:
+def _enlarged(grid: Grid, step: int, source: str, unit: str, offset: float, nodata: int | None) -> str:
     """GDAL's virtual raster of the cells on the scene's grid; the cells have one ring more than the scene."""
     transform = ", ".join(repr(float(value)) for value in grid.transform.to_gdal())
     factors: list[str] = []
@@ -68,7 +69,7 @@ def _enlarged(grid: Grid, step: int, source: str, unit: str, offset: float) -> s
   <SRS>{escape(grid.crs)}</SRS>
   <GeoTransform>{transform}</GeoTransform>
   <VRTRasterBand dataType="UInt16" band="1" blockXSize="{BLOCK}" blockYSize="{BLOCK}">
-    <NoDataValue>{_NOTHING}</NoDataValue>
+    {"" if nodata is None else f"<NoDataValue>{nodata}</NoDataValue>"}
     <UnitType>{unit}</UnitType>
     <Offset>{offset}</Offset>
     <Scale>{SCALE}</Scale>
