@@ -8,7 +8,7 @@ import rasterio
 from affine import Affine
 from netCDF4 import Dataset
 from pyhdf.SD import SD, SDC
-from pyproj import CRS, Transformer
+from pyproj import Transformer
 
 EDGES_KM = {False: (-3850, -5350, 3750, 5850), True: (-3950, -3950, 3950, 4350)}  # left, bottom, right, top
 DAY = "20200301"
@@ -43,7 +43,6 @@ def write_bremen(folder: Path, form: str, *, south: bool = False, from_the_top: 
     """An ASI map; the array of the HDF4 form, which does not say it, may start at the top or at the bottom."""
     x, y, percent = cells(cell_km, south=south)
     path = folder / f"asi-AMSR2-{'s' if south else 'n'}{int(1000 * cell_km)}-{DAY}-v5.4.{form}"
-    crs = CRS("EPSG:3412" if south else "EPSG:3411")
     if form == "hdf":
         file = SD(str(path), SDC.WRITE | SDC.CREATE)
         data = file.create("ASI Ice Concentration", SDC.FLOAT32, percent.shape)
@@ -57,9 +56,23 @@ def write_bremen(folder: Path, form: str, *, south: bool = False, from_the_top: 
                 file.createVariable(name, "f8", (name,))[:] = axis
             file.createVariable("z", "f4", ("y", "x"), fill_value=np.nan)[:] = percent[::-1]
             mapping = file.createVariable("polar_stereographic", "i4")
-            mapping.setncatts({name: value for name, value in crs.to_cf().items() if name != "crs_wkt"})
+            pole = -1.0 if south else 1.0
+            mapping.setncatts(
+                {
+                    "grid_mapping_name": "polar_stereographic",
+                    "straight_vertical_longitude_from_pole": 0.0 if south else -45.0,
+                    "latitude_of_projection_origin": 90.0 * pole,
+                    "standard_parallel": 70.0 * pole,
+                    "false_easting": 0.0,
+                    "false_northing": 0.0,
+                    "semi_major_axis": 6378273.0,
+                    "inverse_flattening": 298.279411123064,
+                    "spatial_ref": "not read",
+                }
+            )
     else:
-        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": len(y), "width": len(x), "crs": crs.to_wkt()}
+        crs = "EPSG:3412" if south else "EPSG:3411"
+        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": len(y), "width": len(x), "crs": crs}
         size = 1000 * cell_km
         transform = Affine(size, 0, x[0] - size / 2, 0, -size, y[0] + size / 2)
         with rasterio.open(path, "w", transform=transform, **profile) as dataset:

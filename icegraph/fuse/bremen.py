@@ -92,7 +92,8 @@ def _read_netcdf(path: Path) -> tuple[Grid, NDArray[np.float32]]:
             if z.shape != (y.size, x.size):
                 raise PassError(path, f"“z” is {z.shape} where “y” and “x” have {y.size} and {x.size} values", _MEND)
             mapping = file.variables["polar_stereographic"]
-            crs = CRS.from_cf({name: mapping.getncattr(name) for name in mapping.ncattrs() if name not in ("spatial_ref", "crs_wkt")})
+            told = {name: mapping.getncattr(name) for name in mapping.ncattrs() if name not in ("spatial_ref", "crs_wkt")}
+            crs = CRS.from_cf({"grid_mapping_name": "polar_stereographic"} | told)
             transform = _transform(path, _plain(x), _plain(y))
             percent = percent_of(path, _plain(z), (), _MEND)
     except (OSError, RuntimeError, ValueError, KeyError, CRSError) as error:
