@@ -2,7 +2,7 @@
 
 The cells become a small raster, and a GDAL virtual raster in front of it shows them on the scene's grid, bilinear, with its overviews. The
 COG driver copies that in one pass, so that no pixel is ever in an array here, and none is written twice. Values are kept as 16-bit whole
-numbers with a scale and an offset (a quarter of the bytes of float32, and a tenth of the time); `Scene.read` gives them in their unit.
+numbers with a scale and an offset (a third of the bytes of float32, and a tenth of the time); `Scene.read` gives them in their unit.
 """
 
 from html import escape
