@@ -19,7 +19,7 @@ from icegraph.scene import Scene
 from icegraph.segment.chips import Chip, Crop, crop_at_random, cut_chips
 from icegraph.segment.losses import repaint_loss, segment_loss
 from icegraph.segment.model import CONFIG, STRIDE, WEIGHTS, FloeRule, Segmenter, SegmenterConfig, load_segmenter
-from icegraph.segment.normalise import INCIDENCE
+from icegraph.segment.normalise import INPUTS
 from icegraph.segment.tune import score, tune_rule
 from icegraph.store import atomic_dir, code_version, sha256
 
@@ -128,7 +128,7 @@ def fit_segmenter(
 
 
 def _new(scenes: Sequence[Path], sensor: str, settings: Mapping[str, Any]) -> Segmenter:
-    return Segmenter(SegmenterConfig.model_validate({"sensor": sensor, "bands": _all_bands(scenes), **settings}))
+    return Segmenter(SegmenterConfig.model_validate({"sensor": sensor, "bands": _inputs(scenes), **settings}))
 
 
 def _known(start: Path, sensor: str, settings: Mapping[str, Any]) -> Segmenter:
@@ -141,9 +141,9 @@ def _known(start: Path, sensor: str, settings: Mapping[str, Any]) -> Segmenter:
     return further
 
 
-def _all_bands(scenes: Sequence[Path]) -> tuple[str, ...]:
-    """Every band that some scene has, in the order first met; not the incidence angle, which is taken out of the others."""
-    return tuple(dict.fromkeys(band for path in scenes for band in Scene.open(path).bands if band != INCIDENCE))
+def _inputs(scenes: Sequence[Path]) -> tuple[str, ...]:
+    """Every band that some scene has and that networks read, in the order first met."""
+    return tuple(dict.fromkeys(band for path in scenes for band in Scene.open(path).bands if band in INPUTS))
 
 
 def _split(chips: list[Chip]) -> tuple[list[Chip], list[Chip]]:

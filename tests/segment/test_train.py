@@ -201,6 +201,15 @@ def test_the_same_seed_gives_the_same_model_and_another_another(discs: list[Disc
     assert one != other
 
 
+def test_bands_about_the_sample_and_wide_channels_are_no_inputs_by_accident(discs: list[Discs], tmp_path: Path) -> None:
+    scene = Scene.open(discs[0].scene)
+    valid, red = scene.mask(), scene.read(["red"])[0]
+    more = ("incidence_deg", "tb_06h_k", "tb_18h_k", "sic_percent", "amsr2_age_h", "unheard_of")
+    write_scene(tmp_path / scene.id, {"red": red} | dict.fromkeys(more, red), valid)
+    out = fit([discs[0]._replace(scene=tmp_path / scene.id)], tmp_path / "m", pretrain_steps=0, steps=1)
+    assert load_segmenter(out).config.bands == ("red", "tb_18h_k", "sic_percent")
+
+
 def test_training_without_truth_is_refused(discs: list[Discs], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no scene has known floes"):
         fit_segmenter([discs[0].scene], {}, tmp_path / "m", sensor="optical")
