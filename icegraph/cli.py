@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 _INTERRUPTED = 130
+_WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
 _UsageError = typer.BadParameter.mro()[1]  # Typer keeps its name to itself
 
 
@@ -112,10 +114,13 @@ def run(
     seed: Seed = 0,
     fields: Annotated[int, typer.Option(help="Fields to simulate and train on, for each sensor.", min=1)] = 8,
     steps: Annotated[int | None, typer.Option(help="Training steps of each segmenter; default: the pipeline's.", min=1)] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin the radar segmenter with random weights too, not with the shipped model's.")
+    ] = False,
     max_speed: MaxSpeed = 1.0,
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
-    from icegraph.laptop import simulated_fields, track_passes, train_on_simulation
+    from icegraph.laptop import known_segmenters, simulated_fields, track_passes, train_on_simulation
     from pipelines.local import run_local
 
     with _Follower() as follower:
@@ -127,7 +132,8 @@ def run(
             place = track_passes(_existing(passes), out, model, truth, pipeline, max_speed)
         else:
             settings = {"max_speed_m_s": max_speed} | ({"steps": steps} if steps else {})
-            place = train_on_simulation(out, seed, pipeline, follower, simulated_fields(fields), **settings)
+            start = [] if from_scratch else known_segmenters()
+            place = train_on_simulation(out, seed, pipeline, follower, simulated_fields(fields), start, **settings)
     _print_headline(place / "metrics.json")
     _print_refusals(place)
     _print(f"\nReport: [bold]{escape(str(place / 'report.html'))}[/bold]  ({follower.elapsed})")
@@ -213,6 +219,81 @@ def evaluate(
     evaluate_folder(folder, truth, place, tracks)
     _print_headline(place / "metrics.json")
     _print(f"\nReport: [bold]{escape(str(place / 'report.html'))}[/bold]")
+
+
+@app.command()
+def find(
+    catalogue: Annotated[
+        str, typer.Argument(help="copernicus, asf, earthdata, gibs, a folder, or s3://bucket/prefix.", metavar="CATALOGUE")
+    ],
+    time: Annotated[str, typer.Option("--time", help="Days or times A/B, or one day; UTC.", metavar="A/B")],
+    area: Annotated[
+        str | None, typer.Option("--area", help="West,south,east,north in degrees, or a GeoJSON file; default: anywhere.", metavar="AREA")
+    ] = None,
+    mode: Annotated[str, typer.Option("--mode", help="EW or IW; for gibs truecolor or falsecolor; for earthdata a collection.")] = "",
+    polarisation: Annotated[str, typer.Option("--polarisation", help="HH, HV, VV or VH.")] = "",
+    platform: Annotated[str, typer.Option("--platform", help="A satellite, such as Sentinel-1B or Terra.")] = "",
+    overlap: Annotated[
+        float | None, typer.Option("--overlap", help="Only pairs that overlap by this share of the smaller or more.", min=0.0, max=1.0)
+    ] = None,
+    within_h: Annotated[float, typer.Option("--within-h", help="Hours between the two of a pair, at most.", min=0.0)] = 72.0,
+    limit: Annotated[int, typer.Option("--limit", help="Products, at most.", min=1)] = 200,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="GeoJSON file for what was found, for `icegraph fetch`.", metavar="FILE", parser=on_disk)
+    ] = None,
+) -> None:
+    """Look for passes in a catalogue: by area, time, mode and polarisation, or pairs that overlap."""
+    from icegraph.ingest.catalogue import Query, open_catalogue, overlapping_pairs, parse_area, parse_period, write_found
+
+    start, end = parse_period(time)
+    query = Query(start, end, parse_area(area) if area else None, mode, polarisation, platform)
+    with console.status("searching"):
+        found = list(islice(open_catalogue(catalogue).search(query), limit + 1))
+    more, found = len(found) > limit, sorted(found[:limit], key=lambda product: (product.time, product.id))
+    table = Table(box=None, header_style="dim")
+    if overlap is not None:
+        pairs = overlapping_pairs(found, least=overlap, within_h=within_h)
+        chosen = {product.id for pair in pairs for product in (pair.first, pair.second)}
+        found = [product for product in found if product.id in chosen]
+        for name in ("first", "second", "overlap", "hours"):
+            table.add_column(name, no_wrap=True)
+        for pair in pairs:
+            table.add_row(escape(pair.first.id), escape(pair.second.id), f"{pair.overlap:.0%}", f"{pair.hours:.1f}")
+    else:
+        for name in ("time (UTC)", "platform", "mode", "polarisations", "MB", "id"):
+            table.add_column(name, no_wrap=True)
+        for product in found:
+            size = f"{product.size / 1e6:.0f}" if product.size else ""
+            words = (product.platform, product.mode, " ".join(product.polarisations), size, product.id)
+            table.add_row(f"{product.time:%Y-%m-%d %H:%M:%S}", *map(escape, words))
+    Console(highlight=False, width=_WIDEST).print(table)
+    _print(f"{len(found)} found" + (f"; there are more than {limit}: narrow the search, or raise --limit" if more else ""))
+    if save:
+        write_found(save, found)
+        _print(f"Saved: [bold]{escape(str(save))}[/bold]")
+
+
+@app.command()
+def fetch(
+    found: Annotated[Path, typer.Argument(help="What `icegraph find` saved.", metavar="FOUND", parser=on_disk)],
+    out: Out,
+    parallel: Annotated[int, typer.Option("--parallel", help="Downloads at once; the Copernicus Data Space allows 4.", min=1, max=16)] = 4,
+) -> None:
+    """Download found passes, verified; run again, it goes on where it stopped and fetches nothing twice."""
+    from icegraph.ingest.catalogue import fetch as fetch_products
+    from icegraph.ingest.catalogue import read_found
+
+    products = read_found(found)
+    with _Follower() as follower:
+        paths, failed = fetch_products(products, out, follower, parallel)
+    for path in paths:
+        _print(escape(str(path)))
+    for failure in failed:
+        _print(f"[red]failed[/red] {escape(failure.reason)}")
+    if failed:
+        raise InputError(
+            out, f"{len(failed)} of {len(products)} could not be fetched", "mend what is told above and run the same command again"
+        )
 
 
 @app.command()

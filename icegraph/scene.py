@@ -2,7 +2,7 @@
 
     <folder>/
       item.json       STAC item: id, time, platform, projection, lineage, statistics of each band
-      hh_db.tif       float32 bands: NaN where there is nothing
+      hh_db.tif       float32 bands: NaN where there is nothing; smooth ones as uint16 with a scale and an offset (`read_pixels`)
       valid.tif       uint8 masks: 0 or 1
 
 Bands name their unit: `hh_db`, `hv_db` (sigma nought), `incidence_deg`, `tb_36h_k`, `sic_percent`; reflectances `red`, `green`,
@@ -115,6 +115,27 @@ def read_grid(dataset: rasterio.io.DatasetReader) -> Grid:
     return Grid(dataset.crs.to_string(), dataset.transform, dataset.height, dataset.width)
 
 
+def read_pixels(dataset: rasterio.io.DatasetReader, **how: Any) -> NDArray[np.float32]:
+    """Read a band's file in the band's unit, NaN where there is nothing.
+
+    Args:
+        dataset: The open file.
+        **how: What rasterio's `read` takes: `window`, `out_shape`.
+    """
+    pixels = dataset.read(1, **how)
+    if not _packed(dataset):
+        return np.asarray(pixels, np.float32)
+    values = pixels * np.float32(dataset.scales[0]) + np.float32(dataset.offsets[0])
+    if dataset.nodata is not None:
+        values[pixels == dataset.nodata] = np.nan
+    return np.asarray(values)
+
+
+def _packed(dataset: rasterio.io.DatasetReader) -> bool:
+    """Whether a band is kept as whole numbers with a scale, as smooth ones are."""
+    return bool(dataset.scales[0] != 1)
+
+
 @dataclass(frozen=True)
 class Scene:
     """One pass on one grid.
@@ -187,8 +208,8 @@ class Scene:
         out = []
         for band in bands:
             with rasterio.open(self.path(band)) as dataset:
-                out.append(dataset.read(1, window=part))
-        return np.stack(out).astype(np.float32, copy=False)
+                out.append(read_pixels(dataset, window=part))
+        return np.stack(out)
 
     def mask(self, name: str = "valid", window: Window | None = None) -> NDArray[np.bool_]:
         """Read a mask [H, W]; one that the scene does not have is all false."""
@@ -229,6 +250,7 @@ def write_item(
     rasters: Mapping[str, str],
     properties: Mapping[str, Any],
     samples: Mapping[str, NDArray[Any]] | None = None,
+    kept: Mapping[str, pystac.Asset] | None = None,
 ) -> Scene:
     """Write `item.json` for rasters that already lie in `folder`, and give the scene.
 
@@ -241,6 +263,7 @@ def write_item(
         rasters: Name of each band or mask → its file name in the folder.
         properties: What else the item says: platform, lineage (`icegraph.store.lineage`), licence.
         samples: Every `thinning`th row and column of each raster, where the writer has them at hand; by default they are read.
+        kept: Assets of the rasters that `extend` took over: their checksums and statistics are known.
     """
     lon, lat = np.array(footprint(grid)["coordinates"][0]).T
     item = pystac.Item(
@@ -255,15 +278,20 @@ def write_item(
         "proj:transform": list(grid.transform)[:6],
     }
     scene = Scene(folder, item)
+    kept = kept or {}
     for name, file in rasters.items():
         path = folder / file
+        if name in kept:
+            item.add_asset(name, pystac.Asset(file, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=kept[name].extra_fields))
+            continue
         extra = {"file:checksum": f"1220{sha256(path)}", "file:size": path.stat().st_size}  # multihash: SHA-256, 32 bytes
         item.add_asset(name, pystac.Asset(file, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=extra))
     if "valid" in rasters:
         sample = partial(_sample, scene) if samples is None else samples.__getitem__
         valid = sample("valid") > 0
         for name in scene.bands:
-            item.assets[name].extra_fields["icegraph:statistics"] = _statistics(sample(name)[valid])
+            if name not in kept:
+                item.assets[name].extra_fields["icegraph:statistics"] = _statistics(sample(name)[valid])
     save_item(scene)
     return scene
 
@@ -306,6 +334,8 @@ def _sample(scene: Scene, name: str) -> NDArray[Any]:
     """A raster thinned."""
     step = thinning(scene.grid)
     with rasterio.open(scene.path(name)) as dataset:
+        if _packed(dataset):  # smooth: its overviews tell as much, and are a hundredth of the bytes
+            return read_pixels(dataset, out_shape=tuple(len(range(0, size, step)) for size in scene.grid.shape))
         lines = (Window(row, 0, 1, scene.grid.width).rasterio() for row in range(0, scene.grid.height, step))
         return np.stack([dataset.read(1, window=line)[0, ::step] for line in lines])
 

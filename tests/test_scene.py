@@ -92,6 +92,37 @@ def test_extend_shares_the_rasters(tmp_path: Path) -> None:
     assert (tmp_path / "t" / "hv_db.tif").samefile(tmp_path / "s" / "hv_db.tif")
 
 
+def test_rasters_taken_over_keep_their_checksum_and_statistics(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    first = Scene.open(tmp_path / "s")
+    (tmp_path / "t").mkdir()
+    rasters = extend(first, tmp_path / "t")
+    said = {"pass_id": "a", "time": TIME, "sensor": "sar", "grid": GRID, "rasters": rasters, "properties": {}}
+    kept, anew = (write_item(tmp_path / "t", **said, kept=known) for known in (first.item.assets, None))
+    assert kept.item.to_dict()["assets"] == anew.item.to_dict()["assets"]
+
+
+def test_a_band_of_whole_numbers_with_a_scale_is_read_in_its_unit(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    scene = Scene.open(tmp_path / "s")
+    numbers = np.arange(GRID.height * GRID.width, dtype=np.uint16).reshape(GRID.shape) % 30_000
+    numbers[:, :7] = 65535
+    profile = {"height": GRID.height, "width": GRID.width, "count": 1, "crs": GRID.crs, "transform": GRID.transform}
+    with rasterio.open(tmp_path / "s" / "tb.tif", "w", driver="GTiff", dtype="uint16", nodata=65535, **profile) as dataset:
+        dataset.write(numbers, 1)
+        dataset.scales, dataset.offsets = (0.01,), (-50.0,)
+    rasters = {name: scene.path(name).name for name in ("hv_db", "valid")} | {"tb_18h_k": "tb.tif"}
+    scene = write_item(tmp_path / "s", pass_id="a", time=TIME, sensor="sar", grid=GRID, rasters=rasters, properties={})
+    window = Window(60, 3, 90, 80)
+    seen, expected = scene.read(["tb_18h_k"], window)[0], numbers[window.slices] * 0.01 - 50
+    assert seen.dtype == np.float32
+    assert np.isnan(seen[:, :4]).all()
+    np.testing.assert_allclose(seen[:, 4:], expected[:, 4:], atol=1e-4)
+    valid = scene.mask("valid")
+    valid[:, :7] = False
+    assert scene.statistics("tb_18h_k")["mean"] == pytest.approx((numbers[valid] * 0.01 - 50).mean(), abs=0.01)
+
+
 def test_scene_folders_come_in_time_order_and_by_sensor(tmp_path: Path) -> None:
     write(tmp_path / "x" / "late", "late", datetime(2021, 1, 1, tzinfo=UTC))
     write(tmp_path / "x" / "early", "early", datetime(2019, 1, 1, tzinfo=UTC), sensor="optical")

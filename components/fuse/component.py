@@ -7,10 +7,10 @@ from components import PIPELINE_IMAGE
 
 @dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
 def fuse(manifest: dsl.Input[dsl.Dataset], scene: dsl.Input[dsl.Dataset], fused: dsl.Output[dsl.Dataset]):
-    """Add the AMSR2 swath nearest in time to a scene; one that has none goes on without.
+    """Add the AMSR2 data nearest in time to a scene; one that has none goes on without.
 
     Args:
-        manifest: What ingest wrote: it names the swaths.
+        manifest: What ingest wrote: it names the swaths and daily maps.
         scene: A scene folder, or a refusal, which is handed on.
         fused: The scene with the bands that AMSR2 adds.
     """
@@ -28,5 +28,5 @@ def fuse(manifest: dsl.Input[dsl.Dataset], scene: dsl.Input[dsl.Dataset], fused:
         if refusal is not None:
             write_refusal(Path(fused.path), refusal)
         else:
-            swaths = Manifest.read(Path(manifest.path) / "manifest.json").partners
-            fuse(Scene.open(Path(scene.path)), swaths, Path(fused.path))
+            partners = Manifest.read(Path(manifest.path) / "manifest.json").partners
+            fuse(Scene.open(Path(scene.path)), partners, Path(fused.path))

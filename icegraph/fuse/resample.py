@@ -1,28 +1,27 @@
-"""Bring swath points onto a scene's grid.
+"""Bring points onto coarse cells of a scene's grid.
 
-Swaths are far coarser than scenes, so points first go onto a coarse grid that shares the scene's corner and axes, about 2 km a cell
-(pyresample's neighbours, a local plane), and from there to each window of the scene by bilinear interpolation. Memory is that of the
-coarse grid and one window.
+A radiometer's footprints are far coarser than a scene's pixels, so points go onto cells of about 2 km that share the scene's corner and
+axes (pyresample's neighbours, a local plane). From the cells, `icegraph.fuse.smooth` writes pixels.
 """
 
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from icegraph.fuse.amsr2 import Points
-from icegraph.grid import Grid, Window
+from icegraph.fuse.points import Bools, Float, Points
+from icegraph.grid import Grid
 
 CELL_M: Final = 2000.0
 _NEIGHBOURS: Final = 16
 _FLATNESS: Final = 0.02  # how much a plane is held flat where points lie to one side only
-_MARGIN_DEG: Final = 0.5  # of latitude, for the first rough choice of points
-
-Float = NDArray[np.float64]
+_REACH: Final = 3.0  # how many `sigma_m` a point reaches: one and a half times as far as points are apart
+_MARGIN_DEG: Final = 0.75  # of latitude, for the first rough choice of points: further than any reach
 
 
 @dataclass(frozen=True)
@@ -49,32 +48,29 @@ class CoarseGrid:
         col, row = np.meshgrid((np.arange(cols) - 0.5) * step - 0.5, (np.arange(rows) - 0.5) * step - 0.5)
         return cls(grid, step, *grid.lonlat(*grid.xy(row, col)))
 
-    def resample(self, points: Points, radius_m: float, sigma_m: float) -> dict[str, Float]:
-        """The points about each cell, as the height there of a plane laid through them: band → [R, C], K.
+    def resample(self, points: Points) -> dict[str, Float]:
+        """The points about each cell, as the height there of a plane laid through them: band → [R, C], NaN where none reaches.
 
         Weights are Gaussian. A plane, and not a mean, because points are as far apart as `sigma_m`: means would step from one to the next.
-
-        Args:
-            points: Measurements.
-            radius_m: How far a point may be from a cell; cells with none so near are NaN.
-            sigma_m: Width of the weights.
         """
-        near = self._near(points)
-        if not near.any():
+        points = points.only(self._near(points))
+        if not len(points.lon):
             return {band: np.full(self.lon.shape, np.nan) for band in points.bands}
-        lon, lat, kelvin = points.lon[near], points.lat[near], points.kelvin[near]
-        number, distance = self._neighbours(lon, lat, radius_m)
-        weight = np.where(np.isfinite(distance), np.exp(-0.5 * (np.minimum(distance, radius_m) / sigma_m) ** 2), 0.0)
-        x, y = Transformer.from_crs("EPSG:4326", self.grid.crs, always_xy=True).transform(lon, lat)
-        cell_x, cell_y = Transformer.from_crs("EPSG:4326", self.grid.crs, always_xy=True).transform(self.lon.ravel(), self.lat.ravel())
+        sigma_m = points.sigma_m
+        number, distance = self._neighbours(points.lon, points.lat, _REACH * sigma_m)
+        weight = np.where(np.isfinite(distance), np.exp(-0.5 * (np.minimum(distance, _REACH * sigma_m) / sigma_m) ** 2), 0.0)
+        x, y = self._to_plane.transform(points.lon, points.lat)
+        cell_x, cell_y = self._to_plane.transform(self.lon.ravel(), self.lat.ravel())
         away = [(place[number] - cell[:, None]) / sigma_m for place, cell in ((x, cell_x), (y, cell_y))]
         terms = np.stack([np.ones_like(weight), *away], axis=-1)
         normal = np.einsum("nk,nki,nkj->nij", weight, terms, terms)
         total = weight.sum(axis=1)
         normal[:, [1, 2], [1, 2]] += _FLATNESS * total[:, None] + 1e-12
         normal[total == 0] = np.eye(3)
-        right = np.einsum("nk,nki,nkc->nic", weight, terms, kelvin[number])
-        height = np.linalg.solve(normal, right)[:, 0]
+        # The height is linear in the values: solve for the share of each neighbour once, whatever the number of bands.
+        first = np.broadcast_to(np.array([1.0, 0.0, 0.0])[:, None], (len(normal), 3, 1))
+        share = weight * np.einsum("nki,ni->nk", terms, np.linalg.solve(normal, first)[..., 0])
+        height = np.einsum("nk,nkc->nc", share, points.values[number])
         height[total == 0] = np.nan
         return {band: height[:, i].reshape(self.lon.shape) for i, band in enumerate(points.bands)}
 
@@ -93,22 +89,11 @@ class CoarseGrid:
         number, distance = number.reshape(self.lon.size, -1), distance.reshape(self.lon.size, -1)
         return np.where(np.isfinite(distance), number, 0).astype(np.int64), np.asarray(distance, float)
 
-    def mean_time_s(self, points: Points) -> float:
-        """Mean time, TAI93 seconds, of the points about the scene; NaN where there are none."""
-        near = self._near(points)
-        return float(points.time_s[near].mean()) if near.any() else math.nan
+    @cached_property
+    def _to_plane(self) -> Transformer:
+        return Transformer.from_crs("EPSG:4326", self.grid.crs, always_xy=True)
 
-    def window(self, cells: Float, window: Window) -> NDArray[np.float32]:
-        """Bilinear values [H, W] of a window of the scene from the cells [R, C]."""
-        row = (np.arange(window.row, window.row + window.height) + 0.5) / self.step + 0.5
-        col = (np.arange(window.col, window.col + window.width) + 0.5) / self.step + 0.5
-        top, left = np.floor(row).astype(int), np.floor(col).astype(int)
-        down, right = (row - top)[:, None], (col - left)[None, :]
-        # The cells that the window touches, first along rows, then along columns: the weights of a bilinear mean are a product.
-        lines = cells[top] * (1 - down) + cells[top + 1] * down
-        return np.asarray(lines[:, left] * (1 - right) + lines[:, left + 1] * right, np.float32)
-
-    def _near(self, points: Points) -> NDArray[np.bool_]:
+    def _near(self, points: Points) -> Bools:
         """Points within the scene's latitudes, and its longitudes where these do not wrap, with a margin."""
         south, north = float(self.lat.min()) - _MARGIN_DEG, float(self.lat.max()) + _MARGIN_DEG
         near = (points.lat >= south) & (points.lat <= north)

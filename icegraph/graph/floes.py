@@ -24,7 +24,7 @@ from icegraph.errors import InputError, PassError
 from icegraph.graph.contour import ORDERS, descriptors, length, middles
 from icegraph.graph.scale import grid_scale
 from icegraph.grid import Window
-from icegraph.scene import Scene, valid_windows
+from icegraph.scene import Scene, read_pixels, valid_windows
 from icegraph.store import atomic_path, lineage, sha256
 
 FILE = "floes.parquet"
@@ -169,7 +169,7 @@ def _add_band(
     sums: NDArray[np.float64], raster: Path, window: Window, inside: NDArray[np.bool_], valid: NDArray[np.bool_], place: NDArray[np.int64]
 ) -> None:
     with rasterio.open(raster) as dataset:
-        values = dataset.read(1, window=window.rasterio())[inside].astype(float)
+        values = read_pixels(dataset, window=window.rasterio())[inside].astype(float)
     good = valid & np.isfinite(values)
     for number, power in enumerate((0, 1, 2)):
         sums[number] += np.bincount(place[good], values[good] ** power, sums.shape[1])

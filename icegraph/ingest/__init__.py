@@ -15,10 +15,11 @@ def ingest(paths: Sequence[Path], out: Path) -> Manifest:
     """List the passes in `paths` and write `out/manifest.json`.
 
     Each pass is recognised from its headers, sampled, and held against expectations; one that fails is refused, with its name and the
-    reason, and the rest go on. AMSR2 swaths are listed as partners for fuse (`Manifest.partners`).
+    reason, and the rest go on. AMSR2 data is listed as partners for fuse (`Manifest.partners`).
 
     Args:
-        paths: SAFE folders or zips, GeoTIFFs, STAC items, AMSR2 HDF5 files, or folders that are searched for them.
+        paths: SAFE folders or zips, GeoTIFFs, STAC items, AMSR2 files (swaths, daily maps of concentration), or folders that are searched
+            for them.
         out: Folder for the manifest.
 
     Raises:
@@ -30,7 +31,7 @@ def ingest(paths: Sequence[Path], out: Path) -> Manifest:
     candidates = _candidates(paths, refused)
     if not candidates and not refused:
         where = ", ".join(map(str, paths)) or "no path"
-        raise InputError(where, "holds no pass", "name SAFE folders or zips, GeoTIFFs, STAC items, AMSR2 .h5 files, or a folder of them")
+        raise InputError(where, "holds no pass", "name SAFE folders or zips, GeoTIFFs, STAC items, AMSR2 files, or a folder of them")
     described: list[Described] = []
     for candidate in candidates:
         try:

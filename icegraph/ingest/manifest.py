@@ -37,12 +37,13 @@ class Pass(BaseModel):
     Args:
         id: SAFE folder name without `.SAFE`, STAC item id, or file stem.
         kind: Which reader it needs; `amsr2` passes are partners for fuse, not passes to segment.
-        href: Absolute path of the SAFE folder, zip, HDF5, STAC item or GeoTIFF.
+        href: Absolute path of the SAFE folder, zip, AMSR2 file, STAC item or GeoTIFF.
         files: The raw files behind it.
         time: Time of the pass, UTC: the middle of the acquisition where a SAFE product tells both ends.
         platform: For instance `Sentinel-1B`, `GCOM-W`, `Terra`.
         bounds: West, south, east, north in degrees; west > east where the pass crosses 180 degrees.
         licence: Terms of use of the data, in words or as an SPDX id.
+        source: Address it was downloaded from, where that is known.
         bands: Names of its bands; those that calibrate uses as it will name them.
         notes: What was guessed or put right, in plain sentences.
     """
@@ -57,6 +58,7 @@ class Pass(BaseModel):
     platform: str
     bounds: tuple[float, float, float, float]
     licence: str
+    source: str | None = None
     bands: list[str]
     notes: list[str] = Field(default_factory=list)
 
@@ -93,7 +95,7 @@ class Manifest(BaseModel):
             InputError: There is none; it tells every refusal.
         """
         if not self.scenes:
-            only_amsr2 = "there are only AMSR2 swaths; name the radar pass that they belong to."
+            only_amsr2 = "there is only AMSR2 data; name the radar pass that they belong to."
             reasons = " ".join(refusal.reason for refusal in self.refused) or only_amsr2
             problem, _, mend = reasons.rstrip(".").rpartition("; ")
             raise InputError("no pass could be used", problem, mend)
@@ -101,7 +103,7 @@ class Manifest(BaseModel):
 
     @property
     def partners(self) -> list[Pass]:
-        """The AMSR2 swaths, for fuse."""
+        """The AMSR2 swaths and daily maps, for fuse."""
         return [entry for entry in self.passes if entry.kind == "amsr2"]
 
     def refusing(self, more: Iterable[Refusal]) -> Self:

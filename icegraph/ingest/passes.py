@@ -18,12 +18,14 @@ from icegraph.ingest.geotiff import FALSE_BANDS, OPTICAL, companions, folder_nam
 from icegraph.ingest.manifest import File, Pass
 from icegraph.ingest.pixels import Sample, open_raster, sample
 from icegraph.ingest.sentinel1 import read_product
+from icegraph.ingest.source import Source
 from icegraph.ingest.stac import Item, polarisation, read_item, read_json, resolve
 from icegraph.ingest.tiff import check_tiff
 from icegraph.store import sha256
 
 _TIFF = (".tif", ".tiff")
-_HDF = (".h5", ".hdf5")
+_AMSR2 = (".h5", ".hdf5", ".he5", ".hdf", ".nc")
+_BREMEN = "asi-amsr2-"  # names of the University of Bremen's daily maps of ice concentration, whatever their form
 _NO_PASS = (".labels.tif", ".classes.tif", ".negatives.tif", "landmask.tif", "watermask.tif")  # truth and masks that lie beside passes
 _COPERNICUS = "Copernicus Sentinel data, free, full and open: contains modified Copernicus Sentinel data {year}"
 # What each unit allows; a share of 1 % may lie outside.
@@ -41,7 +43,7 @@ class Described:
 
 
 def find_candidates(path: Path) -> list[Path]:
-    """The things in `path` that may be passes: SAFE folders and zips, STAC items, GeoTIFFs of no item, HDF5 files; sorted.
+    """The things in `path` that may be passes: SAFE folders and zips, STAC items, GeoTIFFs of no item, files of AMSR2 data; sorted.
 
     A folder is searched through. What is plainly no pass (labels, masks, other JSON) is left out there, but is taken, and then refused,
     where it is named itself. A GeoTIFF that a STAC item beside it names gives the item.
@@ -53,12 +55,12 @@ def find_candidates(path: Path) -> list[Path]:
         raise PassError(path, "does not exist", "check its name")
     if path.is_dir() and not _is_safe(path):
         return _search(path)
-    if path.is_dir() or path.suffix.lower() in (".zip", ".json", *_HDF):
+    if path.is_dir() or path.suffix.lower() in (".zip", ".json", *_AMSR2) or _is_bremen(path):
         return [path]
     if path.suffix.lower() in _TIFF:
         return [_owners(_items(path.parent)).get(path.resolve()) or true_colour_of(path) or path]
     raise PassError(
-        path, "is of no kind known here", "name a SAFE folder or zip, a GeoTIFF, a STAC item, an AMSR2 .h5, or a folder of them"
+        path, "is of no kind known here", "name a SAFE folder or zip, a GeoTIFF, a STAC item, an AMSR2 file, or a folder of them"
     )
 
 
@@ -69,10 +71,10 @@ def describe(path: Path) -> Described:
         PassError: It cannot be used; the message says why.
     """
     suffix = path.suffix.lower()
-    kind = "safe" if path.is_dir() or suffix == ".zip" else "hdf" if suffix in _HDF else suffix
-    reader = {"safe": _describe_safe, "hdf": _describe_swath, ".json": _describe_item}.get(kind, _describe_geotiff)
+    kind = "safe" if path.is_dir() or suffix == ".zip" else "amsr2" if suffix in _AMSR2 or _is_bremen(path) else suffix
+    reader = {"safe": _describe_safe, "amsr2": _describe_partner, ".json": _describe_item}.get(kind, _describe_geotiff)
     try:
-        return reader(path)
+        return _with_source(reader(path))
     except IceGraphError:
         raise
     except (OSError, RasterioError, CRSError, ProjError) as error:
@@ -81,6 +83,19 @@ def describe(path: Path) -> Described:
         raise PassError(
             path, f"is damaged or of an unknown form ({type(error).__name__}: {error})", "download or write it again"
         ) from error
+
+
+def _with_source(described: Described) -> Described:
+    """The same with where it was downloaded from and on what terms, if that is told beside it, and of these very bytes."""
+    entry = described.entry
+    place = entry.href if Source.read(entry.href) else entry.href.parent  # a folder of an item and its rasters
+    source = Source.read(place)
+    if source is None:
+        return described
+    if not source.tells_of(file.sha256 for file in entry.files):
+        entry.notes.append(f"{place.name}.source.json tells of other bytes than these and is not believed")
+        return described
+    return Described(entry.model_copy(update={"source": source.href, "licence": source.licence}), described.samples)
 
 
 def _search(folder: Path) -> list[Path]:
@@ -95,7 +110,9 @@ def _search(folder: Path) -> list[Path]:
         found |= set(items)
         for name in files:
             path, lower = here / name, name.lower()
-            if name.startswith(".") or lower.endswith(_NO_PASS) or not lower.endswith((*_TIFF, *_HDF, ".zip")):
+            if name.startswith(".") or lower.endswith(_NO_PASS) or not lower.endswith((*_TIFF, *_AMSR2, ".zip")):
+                continue
+            if lower.endswith((".nc", ".hdf")) and not _is_bremen(path):  # too many things are: drift.nc, buoys, MODIS
                 continue
             if path.exists() and path.resolve() not in owners and not true_colour_of(path):
                 found.add(path)
@@ -122,6 +139,10 @@ def _owners(items: Mapping[Path, Mapping[str, Any]]) -> dict[Path, Path]:
                 owners.setdefault(resolve(item.resolve(), str(key), str(asset.get("href", "")) if isinstance(asset, dict) else ""), item)
         owners |= {item.with_suffix(suffix).resolve(): item for suffix in _TIFF if item.with_suffix(suffix).exists()}
     return owners
+
+
+def _is_bremen(path: Path) -> bool:
+    return path.name.lower().startswith(_BREMEN)
 
 
 def _is_safe(path: Path) -> bool:
@@ -155,19 +176,19 @@ def _describe_safe(path: Path) -> Described:
     return Described(entry, samples)
 
 
-def _describe_swath(path: Path) -> Described:
-    from icegraph.fuse.amsr2 import describe_swath
+def _describe_partner(path: Path) -> Described:
+    from icegraph.fuse import describe_partner
 
-    granule = describe_swath(path)
+    partner = describe_partner(path)
     entry = Pass(
         id=folder_name(path.stem),
         kind="amsr2",
         href=path.resolve(),
         files=_files([path]),
-        time=granule.time,
-        platform=granule.platform,
-        bounds=granule.bounds,
-        licence="simulated" if granule.simulated else "JAXA G-Portal terms of use",
+        time=partner.time,
+        platform=partner.platform,
+        bounds=partner.bounds,
+        licence=partner.licence,
         bands=[],
     )
     return Described(entry, [])

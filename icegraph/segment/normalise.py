@@ -23,6 +23,13 @@ _LIMIT = 4.0  # both kinds of values are cut at ± this
 # (HH: -0.25 to -0.167, HV: -0.16 to -0.10; Mäkynen & Karvonen 2017, doi 10.1109/TGRS.2017.2721981; doi 10.1109/TGRS.2023.3315056).
 _SLOPES = {"hh_db": -0.22, "vv_db": -0.22, "hv_db": -0.12, "vh_db": -0.12}
 INCIDENCE, _REFERENCE_DEG = "incidence_deg", 35.0
+# What a network is trained on where its config does not say. Not what tells how or when a pixel was seen (the incidence angle is taken out
+# of the others; `amsr2_age_h`), nor channels that add a wider footprint or water vapour to those here.
+INPUTS = (
+    *("red", "green", "blue", "nir", "swir22"),
+    *_SLOPES,
+    *("tb_18h_k", "tb_18v_k", "tb_36h_k", "tb_36v_k", "tb_89h_k", "tb_89v_k", "sic_percent"),
+)
 # A band that hardly varies over a scene is not stretched: half its range counts as at least this, in its unit. A radiometer's pixels of
 # 5 to 22 km hold a small scene whole, and what they vary there is noise.
 _LEAST_HALF = {"db": 3.0, "k": 25.0, "percent": 25.0, "deg": 15.0}

@@ -39,7 +39,17 @@ def test_an_address_is_not_taken_for_a_folder(tmp_path: Path, capsys: pytest.Cap
         (gnn_train, {"graph": place, "floes": place, "truth": [], "holdout": BUCKET, "steps": 1, "seed": 0, "model": place}),
         (
             segment_train,
-            {"scenes": [], "sensor": "sar", "truth": BUCKET, "holdout": [], "pretrain_steps": 0, "steps": 1, "seed": 0, "model": place},
+            {
+                "scenes": [],
+                "sensor": "sar",
+                "truth": BUCKET,
+                "holdout": [],
+                "start": [],
+                "pretrain_steps": 0,
+                "steps": 1,
+                "seed": 0,
+                "model": place,
+            },
         ),
     ):
         said = sentence(capsys, task.python_func, **named)

@@ -1,13 +1,16 @@
 """Read AMSR2 Level 1R granules: JAXA's HDF5 of brightness temperatures brought to common footprints.
 
-Dataset names, the 0.01 K scale, the widths (243 points an arc, 486 at 89 GHz) and the overlap scans are those of the AMSR2 Level 1 product
-format (JAXA). The low-frequency points lie on every second 89 GHz A point, counted from the second.
+Dataset names, the 0.01 K scale, the widths (243 points an arc, 486 at 89 GHz), the land flags and the overlap scans are those of the AMSR2
+Level 1 product format (JAXA). The low-frequency points lie on every second 89 GHz A point, counted from the second. Each frequency is
+taken at the finest footprint that L1R has it at, its own but for those it shares:
+
+    res06  35 × 62 km  6.9, 7.3 GHz        res23     14 × 22 km  18.7, 23.8 GHz        original  3 × 5 km  89 GHz, horns A and B
+    res10  24 × 42 km  10.7 GHz            res36      7 × 12 km  36.5 GHz
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,23 +18,30 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.bounds import Bounds, lonlat_bounds
+from icegraph.bounds import lonlat_bounds
 from icegraph.errors import PassError
+from icegraph.fuse.points import PLATFORM, Bools, Float, Partner, Points
 from icegraph.tai93 import from_tai93
 
-PLATFORM: Final = "GCOM-W1"
-# Our band → JAXA's dataset: each frequency at the finest footprint that L1R has it at.
-LOW: Final = {
-    "tb_18h_k": "Brightness Temperature (res23,18.7GHz,H)",
-    "tb_18v_k": "Brightness Temperature (res23,18.7GHz,V)",
-    "tb_23v_k": "Brightness Temperature (res23,23.8GHz,V)",
-    "tb_36h_k": "Brightness Temperature (res36,36.5GHz,H)",
-    "tb_36v_k": "Brightness Temperature (res36,36.5GHz,V)",
-}
-HIGH: Final = {
-    "tb_89h_k": "Brightness Temperature (original,89GHz-{horn},H)",
-    "tb_89v_k": "Brightness Temperature (original,89GHz-{horn},V)",
-}
+
+class _Footprint(NamedTuple):
+    """A footprint of L1R, and the frequencies (GHz) that are taken at it."""
+
+    name: str
+    frequencies: tuple[str, ...]
+    land_layer: int
+    sigma_m: float
+
+
+# The points lie 10 km apart. A fifth of a wide footprint (its half-power width) blurs it by a tenth, and quietens the noise.
+_LOW: Final = (
+    _Footprint("res06", ("6.9", "7.3"), 0, 9_000.0),
+    _Footprint("res10", ("10.7",), 1, 6_500.0),
+    _Footprint("res23", ("18.7", "23.8"), 2, 5_000.0),
+    _Footprint("res36", ("36.5",), 3, 5_000.0),
+)
+_HIGH_SIGMA_M: Final = 3_000.0  # 5 km × 4 km apart
+_DATASET: Final = "Brightness Temperature ({footprint},{frequency}GHz{horn},{polarisation})"
 _LATITUDE: Final = "Latitude of Observation Point for 89{horn}"
 _LONGITUDE: Final = "Longitude of Observation Point for 89{horn}"
 _TIME: Final = "Scan Time"
@@ -44,54 +54,30 @@ _KELVIN: Final = (50.0, 350.0)  # what the Earth can show
 _LARGEST: Final = 20_000_000  # values; a dataset of a real granule has 2 million
 _MEND: Final = "download it again as AMSR2 L1R HDF5 (…_L1SGRTBR_….h5), or leave it out"
 
-Float = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+
+def _band(frequency: str, polarisation: str) -> str:
+    return f"tb_{int(float(frequency)):02}{polarisation.lower()}_k"
 
 
-@dataclass(frozen=True)
-class Points:
-    """Measurements of some channels at the same places.
-
-    Args:
-        lon: Longitude, degrees, [N].
-        lat: Latitude, degrees, [N].
-        time_s: TAI93 seconds of each, [N].
-        kelvin: Brightness temperature, K, [N, C].
-        bands: Names of the C channels.
-    """
-
-    lon: Float
-    lat: Float
-    time_s: Float
-    kelvin: Float
-    bands: list[str]
+TB_BANDS: Final = tuple(_band(frequency, pol) for frequency in [f for foot in _LOW for f in foot.frequencies] + ["89"] for pol in "HV")
 
 
 @dataclass(frozen=True)
 class Swath:
-    """The channels of one granule that a scene is given.
+    """The channels of one granule.
 
     Args:
-        low: 18.7, 23.8 and 36.5 GHz, over the sea.
-        high: 89 GHz, both horns, over the sea.
-        land: 89 GHz over land; None where the granule does not tell land from sea.
+        channels: Brightness temperatures (`tb_06h_k` …), K, over the sea: points of one footprint together.
+        ground: All places where 89 GHz was measured: `land_percent` of the footprint, and `tai93_s`, when.
+        tells_land: Whether the granule tells land from sea.
     """
 
-    low: Points
-    high: Points
-    land: Points | None
+    channels: list[Points]
+    ground: Points
+    tells_land: bool
 
 
-class Granule(NamedTuple):
-    """What a granule tells of itself: its middle time (UTC), where its points lie, its platform, and whether it was simulated."""
-
-    time: datetime
-    bounds: Bounds
-    platform: str
-    simulated: bool
-
-
-def describe_swath(path: Path) -> Granule:
+def describe_swath(path: Path) -> Partner:
     """Describe a granule from its attributes and its geolocation.
 
     Raises:
@@ -101,7 +87,7 @@ def describe_swath(path: Path) -> Granule:
         product = _attribute(file, "ProductName")
         if product is not None and "L1R" not in product:
             raise PassError(path, f"an AMSR2 product of kind {product}, not L1R", _MEND)
-        for name in [*LOW.values(), *(name.format(horn="A") for name in HIGH.values())]:
+        for name in [name for foot in _LOW for name in _names(foot.name, foot.frequencies)] + _names("original", ["89"], "-A"):
             _require(file, path, name)
         kept = _kept_scans(file, path)
         lon, lat = _places(file, path, "A", kept)
@@ -110,12 +96,13 @@ def describe_swath(path: Path) -> Granule:
         if not good.any() or not timed.size:
             raise PassError(path, "no scan has a position and a time", _MEND)
         simulated = "simulat" in (_attribute(file, "ProcessingCenter") or "").lower()
+        licence = "simulated" if simulated else "JAXA G-Portal terms of use"
         platform = _attribute(file, "PlatformShortName") or PLATFORM
-        return Granule(from_tai93(float(np.median(timed))), lonlat_bounds(lon[good], lat[good]), platform, simulated)
+        return Partner(from_tai93(float(np.median(timed))), lonlat_bounds(lon[good], lat[good]), platform, licence)
 
 
 def read_swath(path: Path) -> Swath:
-    """Read the channels of a granule, without its overlap scans and its missing points, land apart.
+    """Read the channels of a granule, without its overlap scans, its missing points, and those whose footprint holds land.
 
     Raises:
         PassError: The file is damaged or lacks a dataset.
@@ -123,17 +110,20 @@ def read_swath(path: Path) -> Swath:
     with _opened(path) as file:
         kept = _kept_scans(file, path)
         seconds = _read(file, path, _TIME, kept)
-        horns = [horn for horn in "AB" if _LATITUDE.format(horn=horn) in file or horn == "A"]
-        parts = [_points(file, path, horn, kept, seconds) for horn in horns]
         lon, lat = _places(file, path, "A", kept)
-        kelvin = np.stack([_kelvin(file, path, name, kept) for name in LOW.values()], axis=-1)
-        width = kelvin.shape[1]
-        if lon.shape != (kelvin.shape[0], 2 * width):
-            raise PassError(path, f"positions are {lon.shape} where brightness temperatures are {kelvin.shape[:2]}", _MEND)
-        land = _land(file, path, _LAND_LOW, [2, 3], kept, kelvin.shape[:2])
-        low = _good(lon[:, 1::2], lat[:, 1::2], seconds, kelvin, list(LOW), ~land)
-        told = _tells_land(file)
-    return Swath(low, _together([sea for sea, _ in parts]), _together([land for _, land in parts]) if told else None)
+        channels = [_low(file, path, footprint, kept, seconds, lon, lat) for footprint in _LOW]
+        horns = [horn for horn in "AB" if _LATITUDE.format(horn=horn) in file or horn == "A"]
+        parts = [_high(file, path, horn, kept, seconds) for horn in horns]
+        high, ground = (_together(points) for points in zip(*parts, strict=True))
+        return Swath([*channels, high], ground, _tells_land(file))
+
+
+def _names(footprint: str, frequencies: Sequence[str], horn: str = "") -> list[str]:
+    return [
+        _DATASET.format(footprint=footprint, frequency=frequency, horn=horn, polarisation=polarisation)
+        for frequency in frequencies
+        for polarisation in "HV"
+    ]
 
 
 @contextmanager
@@ -204,33 +194,51 @@ def _tells_land(file: h5py.File) -> bool:
     return _LAND_LOW in file and _LAND_HIGH in file
 
 
-def _land(file: h5py.File, path: Path, name: str, layers: list[int], kept: slice, shape: tuple[int, ...]) -> Bools:
-    """Where a footprint of one of the layers holds land, [scans, points]; nowhere where the granule does not tell."""
+def _land_percent(file: h5py.File, path: Path, name: str, layer: int, kept: slice, shape: tuple[int, ...]) -> Float:
+    """Share of land in the footprints of a layer, %, [scans, points]; none where the granule does not tell."""
     if not _tells_land(file):
-        return np.zeros(shape, bool)
+        return np.zeros(shape)
     dataset = _require(file, path, name)
-    if dataset.ndim != 3 or dataset.shape[0] <= max(layers) or dataset.shape[1] < kept.stop or dataset.shape[2] != shape[1]:
+    if dataset.ndim != 3 or dataset.shape[0] <= layer or dataset.shape[1] < kept.stop or dataset.shape[2] != shape[1]:
         raise PassError(path, f"dataset “{name}” has the shape {dataset.shape}, which does not fit its positions", _MEND)
-    return np.asarray((dataset[layers, kept] > _LAND_MOST).any(axis=0))
+    return np.asarray(dataset[layer, kept], np.float64)
 
 
-def _points(file: h5py.File, path: Path, horn: str, kept: slice, seconds: Float) -> tuple[Points, Points]:
-    """The 89 GHz points of a horn, over the sea and over land."""
+def _low(file: h5py.File, path: Path, footprint: _Footprint, kept: slice, seconds: Float, lon: Float, lat: Float) -> Points:
+    """The frequencies of a footprint over the sea; `lon` and `lat` are those of the 89 GHz A points, [scans, 486]."""
+    kelvin = np.stack([_kelvin(file, path, name, kept) for name in _names(footprint.name, footprint.frequencies)], axis=-1)
+    if lon.shape != (kelvin.shape[0], 2 * kelvin.shape[1]):
+        raise PassError(path, f"positions are {lon.shape} where brightness temperatures are {kelvin.shape[:2]}", _MEND)
+    land = _land_percent(file, path, _LAND_LOW, footprint.land_layer, kept, kelvin.shape[:2])
+    bands = tuple(_band(frequency, polarisation) for frequency in footprint.frequencies for polarisation in "HV")
+    points = Points(lon[:, 1::2].ravel(), lat[:, 1::2].ravel(), kelvin.reshape(-1, len(bands)), bands, footprint.sigma_m)
+    return points.only(_known(points) & (land <= _LAND_MOST).ravel() & _timed(seconds, land))
+
+
+def _high(file: h5py.File, path: Path, horn: str, kept: slice, seconds: Float) -> tuple[Points, Points]:
+    """89 GHz of a horn over the sea, and its ground."""
     lon, lat = _places(file, path, horn, kept)
-    kelvin = np.stack([_kelvin(file, path, name.format(horn=horn), kept) for name in HIGH.values()], axis=-1)
+    kelvin = np.stack([_kelvin(file, path, name, kept) for name in _names("original", ["89"], f"-{horn}")], axis=-1)
     if kelvin.shape[:2] != lon.shape:
         raise PassError(path, f"89 GHz positions are {lon.shape} where brightness temperatures are {kelvin.shape[:2]}", _MEND)
-    land = _land(file, path, _LAND_HIGH, ["AB".index(horn)], kept, lon.shape)
-    return _good(lon, lat, seconds, kelvin, list(HIGH), ~land), _good(lon, lat, seconds, kelvin, list(HIGH), land)
+    land = _land_percent(file, path, _LAND_HIGH, "AB".index(horn), kept, lon.shape)
+    points = Points(lon.ravel(), lat.ravel(), kelvin.reshape(-1, 2), (_band("89", "H"), _band("89", "V")), _HIGH_SIGMA_M)
+    about = np.stack([land, np.broadcast_to(seconds[:, None], land.shape)], axis=-1).reshape(-1, 2)
+    ground = Points(points.lon, points.lat, about, ("land_percent", "tai93_s"), _HIGH_SIGMA_M)
+    good = _known(points) & _timed(seconds, land)
+    return points.only(good & (land <= _LAND_MOST).ravel()), ground.only(good)
 
 
-def _good(lon: Float, lat: Float, seconds: Float, kelvin: Float, bands: list[str], chosen: Bools) -> Points:
-    """The chosen points [N] where every channel and the place are known."""
-    time_s = np.broadcast_to(seconds[:, None], lon.shape)
-    good = chosen & np.isfinite(lon) & np.isfinite(lat) & np.isfinite(kelvin).all(axis=-1) & (time_s > 0)
-    return Points(lon[good], lat[good], time_s[good], kelvin[good], bands)
+def _known(points: Points) -> Bools:
+    """Where every channel and the place are known, [N]."""
+    return np.isfinite(points.lon) & np.isfinite(points.lat) & np.isfinite(points.values).all(axis=-1)
+
+
+def _timed(seconds: Float, like: Float) -> Bools:
+    """Which of the points [scans · points] belong to a scan with a time."""
+    return np.broadcast_to((seconds > 0)[:, None], like.shape).ravel()
 
 
 def _together(parts: Sequence[Points]) -> Points:
-    lon, lat, time_s, kelvin = (np.concatenate([getattr(part, name) for part in parts]) for name in ("lon", "lat", "time_s", "kelvin"))
-    return Points(lon, lat, time_s, kelvin, parts[0].bands)
+    lon, lat, values = (np.concatenate([getattr(part, name) for part in parts]) for name in ("lon", "lat", "values"))
+    return Points(lon, lat, values, parts[0].bands, parts[0].sigma_m)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from icegraph.errors import PassError
-from icegraph.fuse.amsr2 import describe_swath, read_swath
+from icegraph.fuse.l1r import TB_BANDS, describe_swath, read_swath
+from icegraph.fuse.points import Points
 from icegraph.tai93 import to_tai93
 
 TIME = datetime(2019, 7, 26, 17, 9, 0, tzinfo=UTC)
@@ -21,7 +22,8 @@ def granule(tmp_path: Path) -> Path:
     path = tmp_path / "GW1AM2_201907261709_107A_L1SGRTBR_2220220.h5"
     lat = np.broadcast_to(70 + 0.1 * np.arange(SCANS)[:, None], (SCANS, 486)).astype(np.float32)
     lon = np.broadcast_to(10 + 0.01 * np.arange(486)[None, :], (SCANS, 486)).astype(np.float32)
-    low = ["res23,18.7GHz,H", "res23,18.7GHz,V", "res23,23.8GHz,V", "res36,36.5GHz,H", "res36,36.5GHz,V"]
+    own = [("res06", "6.9"), ("res06", "7.3"), ("res10", "10.7"), ("res23", "18.7"), ("res23", "23.8"), ("res36", "36.5")]
+    low = [f"{footprint},{frequency}GHz,{polarisation}" for footprint, frequency in own for polarisation in "HV"]
     high = [f"original,89GHz-{horn},{polarisation}" for horn in "AB" for polarisation in "HV"]
     with h5py.File(path, "w") as file:
         for name, width in [(name, 243) for name in low] + [(name, 486) for name in high]:
@@ -37,10 +39,10 @@ def granule(tmp_path: Path) -> Path:
 
 
 def test_a_granule_is_described_without_its_overlap(granule: Path) -> None:
-    time, bounds, platform, simulated = describe_swath(granule)
+    time, bounds, platform, licence = describe_swath(granule)
     assert abs((time - TIME).total_seconds()) < 1e-3
     assert bounds == pytest.approx((10.0, 70.2, 14.85, 70.9), abs=1e-4)
-    assert (platform, simulated) == ("GCOM-W1", False)
+    assert (platform, licence) == ("GCOM-W1", "JAXA G-Portal terms of use")
 
 
 def test_a_granule_across_180_degrees_is_bounded_by_where_it_lies(granule: Path) -> None:
@@ -50,37 +52,72 @@ def test_a_granule_across_180_degrees_is_bounded_by_where_it_lies(granule: Path)
     assert describe_swath(granule).bounds == pytest.approx((178.0, 70.2, -177.15, 70.9), abs=1e-4)
 
 
+def channels(granule: Path) -> dict[str, Points]:
+    return {band: points for points in read_swath(granule).channels for band in points.bands}
+
+
+def test_every_frequency_comes_at_its_own_footprint_in_both_polarisations(granule: Path) -> None:
+    with h5py.File(granule, "a") as file:
+        for number, name in enumerate(name for name in file if name.startswith("Brightness")):
+            file[name][:] = 20000 + 10 * number
+        expected = {
+            f"tb_{ghz}{pol.lower()}_k": float(file[f"Brightness Temperature ({name},{pol})"][0, 0]) / 100
+            for ghz, name in {
+                "06": "res06,6.9GHz",
+                "07": "res06,7.3GHz",
+                "10": "res10,10.7GHz",
+                "18": "res23,18.7GHz",
+                "23": "res23,23.8GHz",
+                "36": "res36,36.5GHz",
+                "89": "original,89GHz-A",
+            }.items()
+            for pol in "HV"
+        }
+    seen = channels(granule)
+    assert set(seen) == set(expected) == set(TB_BANDS)
+    for band, kelvin in expected.items():
+        assert seen[band].values[0, seen[band].bands.index(band)] == pytest.approx(kelvin, abs=1e-3)
+    sigmas = [seen[f"tb_{ghz}h_k"].sigma_m for ghz in ("06", "10", "18", "89")]
+    assert sigmas == sorted(sigmas, reverse=True)
+
+
 def test_low_frequencies_lie_on_every_second_89_ghz_point(granule: Path) -> None:
-    swath = read_swath(granule)
-    assert swath.low.kelvin.shape == ((SCANS - 2 * OVERLAP) * 243, 5)
-    assert swath.high.kelvin.shape == (2 * (SCANS - 2 * OVERLAP) * 486, 2)
-    assert np.allclose(swath.low.lon[:3], [10.01, 10.03, 10.05], atol=1e-5)
-    assert np.allclose(swath.low.kelvin, 200.0, atol=1e-3)
+    seen = channels(granule)
+    for ghz in ("06", "10", "18", "36"):
+        assert seen[f"tb_{ghz}h_k"].values.shape[0] == (SCANS - 2 * OVERLAP) * 243
+        assert np.allclose(seen[f"tb_{ghz}h_k"].lon[:3], [10.01, 10.03, 10.05], atol=1e-5)
+    assert seen["tb_89h_k"].values.shape == (2 * (SCANS - 2 * OVERLAP) * 486, 2)
+    assert np.allclose(seen["tb_18h_k"].values, 200.0, atol=1e-3)
 
 
 def test_missing_and_impossible_values_are_dropped(granule: Path) -> None:
     with h5py.File(granule, "a") as file:
         file["Brightness Temperature (res36,36.5GHz,H)"][5, :3] = [65535, 65534, 100]
         file["Latitude of Observation Point for 89B"][6, 7] = -9999.0
-    swath = read_swath(granule)
-    assert len(swath.low.lon) == (SCANS - 2 * OVERLAP) * 243 - 3
-    assert len(swath.high.lon) == 2 * (SCANS - 2 * OVERLAP) * 486 - 1
+    seen = channels(granule)
+    assert len(seen["tb_36v_k"].lon) == (SCANS - 2 * OVERLAP) * 243 - 3
+    assert len(seen["tb_18v_k"].lon) == (SCANS - 2 * OVERLAP) * 243
+    assert len(seen["tb_89v_k"].lon) == 2 * (SCANS - 2 * OVERLAP) * 486 - 1
 
 
-def test_land_is_kept_apart_from_the_sea(granule: Path) -> None:
-    assert read_swath(granule).land is None
+def test_footprints_that_hold_land_are_dropped_by_their_own_flag(granule: Path) -> None:
+    assert not read_swath(granule).tells_land
     low, high = np.zeros((4, SCANS, 243), np.uint8), np.zeros((2, SCANS, 486), np.uint8)
-    low[0] = 100  # of footprints that no channel here has
-    low[2, 4, :10] = low[3, 4, 10:15] = 6
+    low[0, 3:9] = 100
+    low[1, 4, :7] = 6
+    low[2, 4, :10] = 6
+    low[3, 4, 10:15] = 6
     low[3, 5, :99] = 5
     high[1, 6, :7] = 100
     with h5py.File(granule, "a") as file:
         file["Land_Ocean Flag 6 to 36"], file["Land_Ocean Flag 89"] = low, high
-    swath = read_swath(granule)
-    assert len(swath.low.lon) == (SCANS - 2 * OVERLAP) * 243 - 15
-    assert len(swath.high.lon) == 2 * (SCANS - 2 * OVERLAP) * 486 - 7
-    assert swath.land is not None
-    np.testing.assert_allclose(swath.land.lon, 10 + 0.01 * np.arange(7), atol=1e-5)
+    seen, scans = channels(granule), SCANS - 2 * OVERLAP
+    dropped = {band: (2 if "89" in band else 1) * scans * (486 if "89" in band else 243) - len(points.lon) for band, points in seen.items()}
+    assert dropped["tb_06h_k"] == 6 * 243
+    assert (dropped["tb_10h_k"], dropped["tb_18h_k"], dropped["tb_23v_k"], dropped["tb_36h_k"], dropped["tb_89h_k"]) == (7, 10, 10, 5, 7)
+    ground = read_swath(granule).ground
+    assert len(ground.lon) == 2 * scans * 486
+    np.testing.assert_allclose(ground.lon[ground.values[:, 0] == 100], 10 + 0.01 * np.arange(7), atol=1e-5)
 
 
 def test_land_flags_of_another_size_are_refused(granule: Path) -> None:
@@ -151,5 +188,5 @@ def test_datasets_that_are_no_granules_are_refused_before_they_are_read(granule:
 def test_scans_without_a_time_are_dropped(granule: Path) -> None:
     with h5py.File(granule, "a") as file:
         file["Scan Time"][4] = -9999.0
-    assert len(read_swath(granule).low.lon) == (SCANS - 2 * OVERLAP - 1) * 243
+    assert len(read_swath(granule).channels[0].lon) == (SCANS - 2 * OVERLAP - 1) * 243
     assert abs((describe_swath(granule)[0] - TIME).total_seconds()) < 1.5
