@@ -44,7 +44,7 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Name, folder or address of a model or of a set of models; default: for `run`, those trained into --out; else the shipped ones.",
+        help="Name, folder or address of a model or a set of models; default: for `run`, those trained into --out, else the shipped ones.",
         metavar="NAME_OR_PATH",
     ),
 ]
