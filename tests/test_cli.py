@@ -68,19 +68,20 @@ def test_without_a_command_the_help_is_shown() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["segment", "s3://ice/a.SAFE", "--out", "o"],
-        ["segment", ".", "--out", "s3://ice/a.SAFE"],
-        ["run", ".", "--model", "s3://ice/a.SAFE"],
-        ["run", "s3://ice/a.SAFE"],
-        ["track", "s3://ice/a.SAFE", "--out", "o"],
-        ["evaluate", ".", "--truth", "s3://ice/a.SAFE"],
-        ["evaluate", ".", "--truth", ".", "--tracks", "s3://ice/a.SAFE"],
+        ["segment", "gs://ice/a.SAFE", "--out", "o"],
+        ["segment", ".", "--out", "gs://ice/a.SAFE"],
+        ["run", ".", "--model", "gs://ice/a.SAFE"],
+        ["run", "gs://ice/a.SAFE"],
+        ["track", "gs://ice/a.SAFE", "--out", "o"],
+        ["evaluate", ".", "--truth", "gs://ice/a.SAFE"],
+        ["evaluate", ".", "--truth", ".", "--tracks", "gs://ice/a.SAFE"],
+        ["fetch", "gs://ice/a.SAFE", "--out", "o"],
     ],
 )
 def test_an_address_is_not_taken_for_a_folder(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ended = icegraph(*words)
-    said = "icegraph: s3://ice/a.SAFE: is not on a disk that can be read here; mount the bucket and name the folder.\n"
+    said = "icegraph: gs://…: is not an address that can be read here; write s3://BUCKET/KEY, and no user or password in it.\n"
     assert (ended.returncode, ended.stderr) == (1, said)
     assert list(tmp_path.iterdir()) == []
 

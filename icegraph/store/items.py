@@ -161,6 +161,7 @@ class Store:
         Raises:
             StoreError: There is none, or its commit is damaged.
         """
+        check_key(key)
         last = self._last(key)
         if last is None:
             raise StoreError(self._objects.address(key), "no item was committed there", "check the address, or wait for its writer")
@@ -168,6 +169,7 @@ class Store:
 
     def find(self, key: str) -> tuple[Item, str] | None:
         """The item of a key, or the one that a key lies in, and the rest of the key; None where there is none."""
+        _check_prefix(key)
         parts = key.split("/") if key else []
         for end in range(len(parts), 0, -1):
             item = self._last("/".join(parts[:end]))
@@ -177,6 +179,7 @@ class Store:
 
     def list(self, prefix: str = "") -> list[str]:
         """The keys of the committed items at or below a key, sorted."""
+        _check_prefix(prefix)
         return sorted({key for key, _ in _commits(self._objects.list(prefix)) if _below(key, prefix) is not None})
 
     def read(self, item: Item, name: str) -> bytes:
@@ -216,6 +219,7 @@ class Store:
 
     def sweep(self, prefix: str = "", before: datetime | None = None) -> None:
         """Remove at and below a key what never was committed, or was replaced, before a time (default: a day ago)."""
+        _check_prefix(prefix)
         objects = [one for one in self._objects.list(prefix) if _below(one.key, prefix) is not None]
         self._sweep(objects, prefix, before or datetime.now(UTC) - KEPT)
 
@@ -263,16 +267,15 @@ class Store:
         assert match is not None  # noqa: S101 - it was listed by that name
         try:
             said = json.loads(self._objects.read(commit))
+            whole = said.pop("sha256") == _json_sha256(said)
             files = {name: File(str(file["sha256"]), int(file["bytes"])) for name, file in said["files"].items()}
-            item = Item(key, int(match[1]), files)
-            whole = item.sha256 == said["sha256"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(commit) from error
         if not whole:
             raise self._damaged(commit)
         for name in files:
             _check_name(name)
-        return item
+        return Item(key, int(match[1]), files)
 
     def _of_item(self, item: Item, inner: str) -> dict[str, Callable[[Path], None]]:
         names = {name: _below(name, inner) for name in item.files}
@@ -330,8 +333,7 @@ def open_store(address: str | Path) -> tuple[Store, str]:
     key = key.rstrip("/")
     if scheme != "s3" or not _BUCKET.fullmatch(bucket):  # not shown whole: there may be a password in it
         raise InputError(f"{scheme}://…", "is not an address that can be read here", "write s3://BUCKET/KEY, and no user or password in it")
-    if key:
-        _check_name(key)
+    _check_prefix(key)
     from icegraph.store.s3 import S3
 
     return Store(S3(bucket)), key
@@ -407,6 +409,11 @@ def check_key(key: str) -> None:
             raise InputError(key, f"has the part {part}, which names the insides of an item", "name the item's own address")
 
 
+def _check_prefix(prefix: str) -> None:
+    if prefix:
+        _check_name(prefix)
+
+
 def _check_name(name: str) -> None:
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
@@ -458,5 +465,10 @@ def _commit_key(item: Item) -> str:
 
 
 def _to_json(item: Item) -> bytes:
-    said = {"sha256": item.sha256, "files": {name: asdict(file) for name, file in item.files.items()}, "created_by": code_version()}
-    return (json.dumps(said, indent=1, ensure_ascii=False) + "\n").encode()
+    said = {"files": {name: asdict(file) for name, file in item.files.items()}, "created_by": code_version()}
+    return (json.dumps({"sha256": _json_sha256(said), **said}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _json_sha256(said: Mapping[str, Any]) -> str:
+    """SHA-256 of what a commit says, in a form that does not hang on its layout."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -117,6 +117,7 @@ class S3:
 
     def raster(self, key: str) -> tuple[Path, Callable[[], AbstractContextManager[Any]]]:  # noqa: D102
         import rasterio
+        from rasterio.errors import RasterioError
         from rasterio.session import AWSSession
 
         server = urlsplit(self._client.meta.endpoint_url)
@@ -124,7 +125,19 @@ class S3:
         with self._speaking_of(key):
             session = AWSSession(self._session, endpoint_url=server.netloc if own else None)
         settings = _GDAL | {"AWS_HTTPS": "YES" if server.scheme == "https" else "NO", "AWS_VIRTUAL_HOSTING": "FALSE" if own else "TRUE"}
-        return Path("/vsis3") / self._bucket / key, lambda: rasterio.Env(session, **settings)
+
+        @contextmanager
+        def reading() -> Iterator[None]:
+            try:
+                with rasterio.Env(session, **settings):
+                    yield
+            except RasterioError as error:
+                problem = f"a window cannot be read ({' '.join(str(error.__cause__ or error).split())})"
+                raise StoreError(
+                    self.address(key.rpartition("/")[0]), problem, "check that it is there still, and open it again"
+                ) from error
+
+        return Path("/vsis3") / self._bucket / key, reading
 
     @contextmanager
     def _speaking_of(self, key: str) -> Iterator[None]:
