@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
-from icegraph.places import as_named, brought, delivered, inside, is_address, on_disk
+from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
 from icegraph.store import read_refusal
 
 app = typer.Typer(
@@ -123,6 +123,7 @@ def run(
         else:
             settings = {"max_speed_m_s": max_speed} | ({"steps": steps} if steps else {})
             place = train_on_simulation(folder, seed, pipeline, follower, simulated_fields(fields), **settings)
+        name_addresses(place / "manifest.json", place / "report.html", place / LOG)
         _print_headline(place / "metrics.json")
         _print_refusals(place)
         gate = json.loads((place / "gate.json").read_text())

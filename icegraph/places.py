@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from icegraph.errors import IceGraphError, InputError
-from icegraph.store import folder_beside, open_store
+from icegraph.store import atomic_path, folder_beside, open_store
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -96,13 +96,22 @@ def delivered(out: str | Path, *signs: str, each: bool = False, brings: str | No
             store.commit(place, part, over=item.number if item else 0)
 
 
+def name_addresses(*files: Path) -> None:
+    """Do in text files what `as_named` does."""
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        if as_named(text) != text:
+            with atomic_path(file) as fresh:
+                fresh.write_text(as_named(text), encoding="utf-8")
+
+
 def as_named(text: str) -> str:
     """A text in which the folders that stand in for addresses are named by them again."""
-    return re.sub(rf"{re.escape(str(_beside()))}[^/]*/s3/", "s3://", text)
+    return re.sub(rf"{re.escape(str(_temporary()))}/\.icegraph\.[^/]*/s3/", "s3://", text)
 
 
-def _beside() -> Path:
-    return Path(tempfile.gettempdir()) / ".icegraph.icegraph-"
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()).resolve()
 
 
 @contextmanager
@@ -111,7 +120,7 @@ def _workplace(places: Sequence[str | Path]) -> Iterator[Path]:
     if not any(map(is_address, places)):
         yield Path()
         return
-    with folder_beside(Path(tempfile.gettempdir()) / "icegraph") as work:
+    with folder_beside(_temporary() / "icegraph") as work:
         yield work
 
 
