@@ -52,8 +52,10 @@ def brought(places: Iterable[str | Path]) -> Iterator[list[Path]]:
         paths = []
         for place in places:
             paths.append(_stand_in(work, place))
-            if is_address(place) and not paths[-1].exists():
-                store, key = open_store(place)
+            if is_address(place):
+                store, key = open_store(place)  # refuses what would lead the stand-in elsewhere
+                if paths[-1].exists():
+                    continue
                 with_neighbours = key.endswith(".json") and "/" in key
                 store.fetch(*((key.rpartition("/")[0], paths[-1].parent) if with_neighbours else (key, paths[-1])))
                 if not paths[-1].exists():

@@ -53,6 +53,13 @@ def test_a_password_in_an_address_that_is_refused_is_not_told() -> None:
     assert SECRET not in str(raised.value)
 
 
+@pytest.mark.parametrize("address", ["s3://bucket/../../../../../../etc/passwd", "s3://bucket/a/../b", "s3://../etc", "s3://bucket//etc"])
+def test_an_address_that_leads_elsewhere_is_refused(address: str) -> None:
+    for use in (lambda: brought([address]), lambda: delivered(address, "*")):
+        with pytest.raises(InputError), use():
+            pytest.fail("it was taken")
+
+
 def test_what_is_brought_is_gone_afterwards_and_named_by_its_address(bucket: str, temporary: Path) -> None:
     address = f"s3://{bucket}/raw/a"
     commit(address, **{"x.json": "1", "deep/y.tif": "2"})

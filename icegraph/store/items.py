@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -105,7 +106,7 @@ class Item:
     number: int
     files: Mapping[str, File]
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """What `icegraph.store.sha256` gives for a folder of these files."""
         return folder_sha256({name: file.sha256 for name, file in self.files.items()})
