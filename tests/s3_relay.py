@@ -84,7 +84,7 @@ class Relay:
         passed = 0
         with suppress(OSError):
             while data := server.recv(_CHUNK):
-                if line["lost"]:
+                if line["lost"] and not data.startswith(b"HTTP/1.1 100"):  # that only asks for the body
                     break
                 if self.cuts > 0 and passed + len(data) > self.cut_at:
                     self.cuts -= 1
