@@ -29,7 +29,8 @@ _SETTINGS: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 5},  # waits longer and longer, with chance in it
     "connect_timeout": 10,
     "read_timeout": 60,
-    # Not every server takes the newer checksums. Signing the body has each server check its SHA-256.
+    # Not every server takes the newer checksums. Where the body is signed, each server checks its SHA-256.
+    "s3": {"payload_signing_enabled": True},
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
@@ -55,13 +56,10 @@ class S3:
 
     def __init__(self, bucket: str) -> None:
         self._bucket = bucket
-        endpoint = _endpoint()
         with self._speaking_of(""):
             self._session = boto3.Session(**_mounted_secret())
-            style = {"addressing_style": "path" if endpoint else "auto", "payload_signing_enabled": True}
-            self._client = self._session.client(
-                "s3", endpoint_url=endpoint, region_name=self._session.region_name or "us-east-1", config=Config(s3=style, **_SETTINGS)
-            )
+            region = self._session.region_name or "us-east-1"
+            self._client = self._session.client("s3", endpoint_url=_endpoint(), region_name=region, config=Config(**_SETTINGS))
 
     def address(self, key: str) -> str:  # noqa: D102
         return f"s3://{self._bucket}/{key}"
