@@ -18,6 +18,7 @@ class Relay:
         busy: So many of the next connections get an answer of 503.
         cuts: So many of the next answers are cut off at `cut_at` bytes.
         stall_at: When `sent` has reached it nothing more is relayed, and `stalled` is set.
+        flip: One bit of these bytes is flipped where clients send them.
         lose: The answer to the first request line that holds this text is lost.
     """
 
@@ -31,7 +32,7 @@ class Relay:
         self.stall_at: int | None = None
         self.stalled = threading.Event()
         self._freed = threading.Event()
-        self.lose = b""
+        self.lose = self.flip = b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -68,7 +69,7 @@ class Relay:
                 if self.stall_at is not None and self.sent >= self.stall_at:
                     self.stalled.set()
                     self._freed.wait()
-                server.sendall(data)
+                server.sendall(data.replace(self.flip, bytes([self.flip[0] ^ 1]) + self.flip[1:]) if self.flip else data)
         for end in (server, client):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

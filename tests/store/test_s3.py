@@ -109,6 +109,15 @@ def test_a_line_that_breaks_in_mid_download_is_taken_up_again(bucket: str, relay
     assert sha256(tmp_path / "out") == sha256(big)
 
 
+def test_a_bit_that_flips_on_the_way_is_refused_by_the_server(bucket: str, relay: Relay, tmp_path: Path) -> None:
+    relay.flip = b"pixels"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "f").write_text("these are pixels")
+    with pytest.raises(StoreError, match="the server answered XAmzContentSHA256Mismatch"):
+        Store(S3(bucket)).commit("k", tmp_path / "in")
+    assert list(S3(bucket).list("")) == []
+
+
 def test_a_commit_whose_answer_is_lost_is_known_as_its_own(bucket: str, relay: Relay, tmp_path: Path) -> None:
     relay.lose = b"/committed-00000001.json"
     item = Store(S3(bucket)).commit("k", small(tmp_path / "in"))
