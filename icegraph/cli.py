@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
-from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
+from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses
 from icegraph.store import read_refusal
 
 app = typer.Typer(
@@ -216,18 +216,23 @@ def evaluate(
 
 
 @app.command()
-def fetch(
-    address: Annotated[str, typer.Argument(help="An item, or a file or folder in one: s3://BUCKET/NAME.", metavar="ADDRESS")],
-    out: Annotated[Path, typer.Option("--out", help="Becomes what was fetched.", metavar="PATH", parser=on_disk)],
+def copy(
+    source: Annotated[str, typer.Argument(help="A folder here; or an item, a file or a folder in S3.", metavar="SOURCE")],
+    out: Annotated[str, typer.Option("--out", help="Becomes the copy; not there yet.", metavar="PLACE")],
 ) -> None:
-    """Bring what was committed in S3 to this disk, each file held against its SHA-256."""
+    """Copy to S3 or from it, each file held against its SHA-256: SOURCE or PLACE, or both, are s3://BUCKET/NAME."""
     from icegraph.store import open_store
 
-    if out.exists():
+    store, key = open_store(out)
+    if Path(out).exists() or (is_address(out) and store.find(key)):
         raise InputError(out, "is there already", "name another place with --out")
-    store, key = open_store(address)
-    store.fetch(key, out)
-    _print(f"[bold]{escape(str(out))}[/bold]")
+    if is_address(out):
+        with brought([source]) as (place,):
+            store.commit(key, place)
+    else:
+        store, key = open_store(source)
+        store.fetch(key, Path(out))
+    _print(f"[bold]{escape(out)}[/bold]")
 
 
 @app.command()

@@ -19,7 +19,7 @@ def icegraph(*words: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = CliRunner().invoke(app, ["--help"]).output
-    for command in ("run", "segment", "track", "evaluate", "simulate", "submit"):
+    for command in ("run", "segment", "track", "evaluate", "copy", "simulate", "submit"):
         assert command in said
 
 
@@ -75,7 +75,8 @@ def test_without_a_command_the_help_is_shown() -> None:
         ["track", "gs://ice/a.SAFE", "--out", "o"],
         ["evaluate", ".", "--truth", "gs://ice/a.SAFE"],
         ["evaluate", ".", "--truth", ".", "--tracks", "gs://ice/a.SAFE"],
-        ["fetch", "gs://ice/a.SAFE", "--out", "o"],
+        ["copy", "gs://ice/a.SAFE", "--out", "o"],
+        ["copy", ".", "--out", "gs://ice/a.SAFE"],
     ],
 )
 def test_an_address_is_not_taken_for_a_folder(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,18 +144,34 @@ def test_models_are_registered_and_found_in_s3(bucket: str, tmp_path: Path) -> N
         assert (place / "segmenter-optical" / "champion.json").is_file()
 
 
+def test_a_folder_is_copied_to_s3_and_back_and_nothing_is_overwritten(bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "deep" / "x").write_text("1")
+    (tmp_path / "a" / "y").write_text("2")
+    for source, out in (
+        (tmp_path / "a", f"s3://{bucket}/a"),
+        (f"s3://{bucket}/a", f"s3://{bucket}/b"),
+        (f"s3://{bucket}/b", tmp_path / "b"),
+        (f"s3://{bucket}/b/y", tmp_path / "y"),
+    ):
+        icegraph("copy", source, "--out", out)
+        with pytest.raises(InputError, match="is there already"):
+            icegraph("copy", source, "--out", out)
+    assert sha256(tmp_path / "b") == sha256(tmp_path / "a") and (tmp_path / "y").read_text() == "2"
+
+
 def test_passes_are_segmented_and_tracked_from_s3_to_s3_as_on_a_disk(bucket: str, tmp_path: Path, temporary: Path) -> None:
     at = f"s3://{bucket}"
     icegraph("simulate", "--out", f"{at}/sim", "--size-km", 24, "--passes", 2, "--interval-h", 3, "--view", "optical", "--seed", 3)
-    icegraph("fetch", f"{at}/sim", "--out", tmp_path / "sim")
+    icegraph("copy", f"{at}/sim", "--out", tmp_path / "sim")
     for passes, segmented, tracks in (
         (f"{at}/sim/passes", f"{at}/seg", f"{at}/tracks"),
         (tmp_path / "sim" / "passes", tmp_path / "seg", tmp_path / "tracks"),
     ):
         icegraph("segment", passes, "--out", segmented)
         icegraph("track", segmented, "--out", tracks)
-    icegraph("fetch", f"{at}/seg", "--out", tmp_path / "seg-fetched")
-    icegraph("fetch", f"{at}/tracks", "--out", tmp_path / "tracks-fetched")
+    icegraph("copy", f"{at}/seg", "--out", tmp_path / "seg-fetched")
+    icegraph("copy", f"{at}/tracks", "--out", tmp_path / "tracks-fetched")
     assert sha256(tmp_path / "seg-fetched") == sha256(tmp_path / "seg")
     assert sha256(tmp_path / "tracks-fetched") == sha256(tmp_path / "tracks")
     assert list(temporary.iterdir()) == []
