@@ -28,8 +28,8 @@ run: $(VENV)/installed ## Simulate, train, track and report; INPUT="PASS PASS" t
 
 # Radar gains from long training. Optical loses: the longer it learns the simulation, the less it knows of real scenes.
 models: $(VENV)/installed ## Train on more simulated fields and replace the shipped models
-	@$(VENV)/bin/icegraph run --fields 16 --out $(OUT)/shipped/optical
-	@$(VENV)/bin/icegraph run --fields 16 --steps 2000 --out $(OUT)/shipped/sar
+	@$(VENV)/bin/icegraph run --fields 16 --steps 500 --from-scratch --out $(OUT)/shipped/optical
+	@$(VENV)/bin/icegraph run --fields 16 --steps 2000 --from-scratch --out $(OUT)/shipped/sar
 	@rm -rf models && mkdir models
 	@cp -r $(foreach model,optical/training/models/segmenter-optical optical/training/models/matcher sar/training/models/segmenter-sar,$(OUT)/shipped/$(model)) models/
 

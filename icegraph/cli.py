@@ -106,10 +106,13 @@ def run(
     seed: Seed = 0,
     fields: Annotated[int, typer.Option(help="Fields to simulate and train on, for each sensor.", min=1)] = 8,
     steps: Annotated[int | None, typer.Option(help="Training steps of each segmenter; default: the pipeline's.", min=1)] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin the radar segmenter with random weights too, not with the shipped model's.")
+    ] = False,
     max_speed: MaxSpeed = 1.0,
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
-    from icegraph.laptop import LOG, simulated_fields, track_passes, train_on_simulation
+    from icegraph.laptop import LOG, known_segmenters, simulated_fields, track_passes, train_on_simulation
     from pipelines.local import run_local
 
     own = delivered(out, LOG, "*/simulation.json", "*/champion.json", each=True, brings="models")
@@ -122,7 +125,8 @@ def run(
             place = track_passes(_existing(there), folder, named, known, pipeline, max_speed)
         else:
             settings = {"max_speed_m_s": max_speed} | ({"steps": steps} if steps else {})
-            place = train_on_simulation(folder, seed, pipeline, follower, simulated_fields(fields), **settings)
+            start = [] if from_scratch else known_segmenters()
+            place = train_on_simulation(folder, seed, pipeline, follower, simulated_fields(fields), start, **settings)
         name_addresses(place / "manifest.json", place / "report.html", place / LOG)
         _print_headline(place / "metrics.json")
         _print_refusals(place)

@@ -72,7 +72,18 @@ def simulated_fields(number: int = 8) -> list[Field]:
     return fields
 
 
-def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progress, fields: Sequence[Field], **settings: float) -> Path:
+def known_segmenters() -> list[Path]:
+    """The shipped models that training on a laptop goes on from.
+
+    Radar takes longer to learn than a laptop's run lasts. An optical model begins anew: the longer it learns from simulated scenes, the
+    less it knows of real ones.
+    """
+    return [place for place in (SHIPPED / "segmenter-sar",) if place.is_dir()]
+
+
+def train_on_simulation(
+    out: Path, seed: int, run: RunPipeline, progress: Progress, fields: Sequence[Field], start: Sequence[Path] = (), **settings: float
+) -> Path:
     """Simulate fields, train on some of them, evaluate on the others, and register what passes the gate.
 
     Args:
@@ -81,6 +92,7 @@ def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progre
         run: Runs a pipeline.
         progress: Is told where the simulation stands.
         fields: What to simulate.
+        start: Segmenters to go on from, at most one a sensor; the others begin with random weights.
         settings: `pretrain_steps`, `steps`, `matcher_steps`, `max_speed_m_s` other than the pipeline's.
 
     Returns:
@@ -94,6 +106,7 @@ def train_on_simulation(out: Path, seed: int, run: RunPipeline, progress: Progre
         "truth": [str((simulation / field.name / "truth").resolve()) for field in fields if not field.holdout],
         "holdout": [str((simulation / field.name / "truth").resolve()) for field in fields if field.holdout],
         "registry": str((out / "models").resolve()),
+        "start": [str(place.resolve()) for place in start],
         "seed": seed,
         **settings,
     }
@@ -232,7 +245,12 @@ def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: floa
         raise InputError(folder, "holds no segmented pass", "name the folder that `icegraph segment` wrote")
     matcher = model_set(model).matcher
     with folder_beside(own_folder(out, "tracks.parquet")) as work:
-        build_graph(list(passes.values()), work / "graph", max_speed_m_s=max_speed_m_s)
+        build_graph(
+            list(passes.values()),
+            work / "graph",
+            scenes={pass_id: place / "scene" for pass_id, place in passes.items()},
+            max_speed_m_s=max_speed_m_s,
+        )
         track(work / "graph", matcher, out)
 
 

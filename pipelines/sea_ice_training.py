@@ -36,6 +36,7 @@ def train_segmenters(
     sensors: list[str],
     truth: list[str],
     holdout: list[str],
+    start: list[str],
     pretrain_steps: int,
     steps: int,
     seed: int,
@@ -44,7 +45,14 @@ def train_segmenters(
     with dsl.ParallelFor(sensors) as sensor:
         trained = training(
             segment_train(
-                scenes=scenes, sensor=sensor, truth=truth, holdout=holdout, pretrain_steps=pretrain_steps, steps=steps, seed=seed
+                scenes=scenes,
+                sensor=sensor,
+                truth=truth,
+                holdout=holdout,
+                start=start,
+                pretrain_steps=pretrain_steps,
+                steps=steps,
+                seed=seed,
             ),
             gpus=1,
         )
@@ -57,8 +65,9 @@ def sea_ice_training(
     truth: list[str],
     holdout: list[str],
     registry: str,
+    start: list[str] = [],  # noqa: B006 - KFP takes the default from the signature
     pretrain_steps: int = 60,
-    steps: int = 500,
+    steps: int = 400,
     matcher_steps: int = 200,
     max_speed_m_s: float = 1.0,
     seed: int = 0,
@@ -70,6 +79,7 @@ def sea_ice_training(
         truth: Places of the label rasters to train on.
         holdout: Places of the label rasters to evaluate on.
         registry: Folder of the model registry.
+        start: Places of segmenters to go on from, at most one a sensor; the others begin with random weights.
         pretrain_steps: Self-supervised steps of each segmenter.
         steps: Supervised steps of each segmenter.
         matcher_steps: Steps of the matcher.
@@ -83,6 +93,7 @@ def sea_ice_training(
         sensors=found.outputs["sensors"],
         truth=truth,
         holdout=holdout,
+        start=start,
         pretrain_steps=pretrain_steps,
         steps=steps,
         seed=seed,

@@ -13,7 +13,7 @@ def graph_build(
     floes: dsl.Output[dsl.Dataset],
     graph: dsl.Output[dsl.Dataset],
 ):
-    """Describe every floe, join the floes of a pass, and join those of different passes that may be one.
+    """Describe every floe, join the floes of a pass, see how the ice moved, and join floes of different passes that may be one.
 
     Args:
         scenes: Scene folders.
@@ -37,4 +37,4 @@ def graph_build(
         for number, (pass_id, folder) in enumerate(folders.items()):
             print_progress(f"describing the floes of {pass_id}", number / len(folders))
             tables.append(write_floes(Path(floes.path) / pass_id, Scene.open(folder)))
-        build_graph(tables, Path(graph.path), max_speed_m_s=max_speed_m_s)
+        build_graph(tables, Path(graph.path), scenes=folders, max_speed_m_s=max_speed_m_s)

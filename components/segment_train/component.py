@@ -11,6 +11,7 @@ def segment_train(
     sensor: str,
     truth: list[str],
     holdout: list[str],
+    start: list[str],
     pretrain_steps: int,
     steps: int,
     seed: int,
@@ -23,6 +24,7 @@ def segment_train(
         sensor: `sar` or `optical`.
         truth: Places of the label rasters to train on.
         holdout: Places of the label rasters that are for evaluation: their scenes are not seen here.
+        start: Places of models to go on from; for a sensor that has none, training begins with random weights.
         pretrain_steps: Steps of masked image modelling.
         steps: Steps of supervised training.
         seed: Same seed, same scenes, same model.
@@ -34,19 +36,21 @@ def segment_train(
     from icegraph.places import brought
     from icegraph.progress import print_progress
     from icegraph.scene import scene_folders
-    from icegraph.segment import fit_segmenter
+    from icegraph.segment import fit_segmenter, read_config
     from icegraph.truth import find_truth
 
-    with told(), brought(truth) as shown, brought(holdout) as kept:
+    with told(), brought(truth) as shown, brought(holdout) as kept, brought(start) as begun:
         known, held = find_truth(shown), find_truth(kept)
         folders = scene_folders([Path(scene.path) for scene in scenes], sensor=sensor)
         mine = {pass_id: folder for pass_id, folder in folders.items() if pass_id not in held}
+        known_models = [place for place in begun if read_config(place).sensor == sensor]
         fit_segmenter(
             [folder for pass_id, folder in mine.items() if pass_id in known],
             known,
             Path(model.path),
             sensor=sensor,
             unlabelled=list(mine.values()),
+            start=known_models[0] if known_models else None,
             pretrain_steps=pretrain_steps,
             steps=steps,
             seed=seed,

@@ -119,7 +119,9 @@ def outlines(labels: Path, view: Map, most: int) -> tuple[dict[int, str], int]:
 
 
 def track_colour(track: int) -> str:
-    """A colour for a track, of even lightness; consecutive ids are far apart in hue."""
+    """A colour for a track, of even lightness; consecutive ids are far apart in hue. 0, which is no track, is white."""
+    if not track:
+        return "#ffffff"
     hue = math.radians(track * 137.508 % 360)
     return _oklch_hex(0.80, 0.135, hue)
 
@@ -172,7 +174,7 @@ def track_layer(view: Map, sightings: pd.DataFrame, crs: str) -> Markup:
 
 
 def arrow_layer(view: Map, drift: pd.DataFrame, crs: str, text: float = 15) -> Markup:
-    """Arrows of velocity (x, y, u, v, track_id, confidence), with a key arrow; a middling one is 45 units long."""
+    """Arrows of velocity (x, y, u, v, track_id, confidence), with a key arrow; a middling one is 45 units long. Track 0 is white."""
     speed = np.hypot(drift["u"].to_numpy(float), drift["v"].to_numpy(float))
     usual = float(np.median(speed)) if len(speed) else 0.0
     if usual <= 0:

@@ -308,13 +308,18 @@ def _drift_figures(run: Run, views: Mapping[str, pictures.Map]) -> dict[str, Any
     latest = drawn.groupby("track_id").tail(1)
     right, down = view.place(latest["x"].to_numpy(float), latest["y"].to_numpy(float), run.tables.crs)
     arrows = latest.iloc[pictures.thinned(right, down, 26)]
-    layers = [pictures.track_layer(view, drawn, run.tables.crs), pictures.arrow_layer(view, arrows, run.tables.crs)]
+    field = run.tables.field.assign(track_id=0, confidence=0.2)
+    right, down = view.place(field["x"].to_numpy(float), field["y"].to_numpy(float), run.tables.crs)
+    within = (right > 0) & (right < pictures.WIDTH) & (down > 0) & (down < view.height)
+    field = field[within].iloc[pictures.thinned(right[within], down[within], 40)]
+    vectors = pd.concat([field, arrows]) if len(field) else arrows
+    layers = [pictures.track_layer(view, drawn, run.tables.crs), pictures.arrow_layer(view, vectors, run.tables.crs)]
     number = _long_tracks(run.tables.sightings)
     shown = drawn["track_id"].nunique()
     label = f"Tracks and drift arrows of {shown} floes over the pass of {run.scenes[base].time:%d %B %Y}"
     caption = (
         "Where the floes went: dots are sightings, arrows the velocity at the latest one. Each floe keeps the colour that it has in the "
-        f"passes above. {show_number(shown)} of {show_number(number)} tracks are drawn."
+        f"passes above; faint white arrows are the drift field. {show_number(shown)} of {show_number(number)} tracks are drawn."
     )
     speed, direction = _directions(run, moving)
     # A few wrong matches can be very fast: the axis ends where the hundredth part of the sightings begins.

@@ -2,12 +2,12 @@
 
 <folder>/
   graph.json          passes, pairs, feature names, parameters, lineage
-  graph.safetensors   nodes.*, spatial, and candidates.<n>, drift.<n> of pair n
+  graph.safetensors   nodes.*, spatial, and candidates.<n>, drift.<n>, pattern.<n> of pair n
   floes.parquet       the floe tables of all passes, in the order of the nodes
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import pairwise
@@ -29,7 +29,9 @@ from icegraph.errors import InputError
 from icegraph.graph.candidates import CANDIDATES, candidate_edges
 from icegraph.graph.floes import ABOUT, FILE, read_floes
 from icegraph.graph.nodes import NAMES, NEIGHBOURS, Nodes, floe_nodes, neighbours
+from icegraph.graph.pattern import NO_PATTERN, PatternDrift, pattern_drift
 from icegraph.graph.scale import grid_scale
+from icegraph.scene import Scene
 from icegraph.store import atomic_dir, lineage
 
 MAX_STEP = 3
@@ -77,6 +79,7 @@ class GraphPair:
         reach_m: How far a floe may have moved, metres in the grid.
         candidates: [2, E], index into the floes of either pass.
         drift: Coarse drift of each floe of the earlier pass [N, 2], metres.
+        pattern: How the ice itself moved, floes or none.
     """
 
     first: int
@@ -84,6 +87,7 @@ class GraphPair:
     reach_m: float
     candidates: NDArray[np.int64]
     drift: NDArray[np.float64]
+    pattern: PatternDrift = NO_PATTERN
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ def build_graph(
     tables: Sequence[Path | gpd.GeoDataFrame],
     out: Path,
     *,
+    scenes: Mapping[str, Path] | None = None,
     max_speed_m_s: float = 1.0,
 ) -> None:
     """Build the graph of several passes and write it to the folder `out`.
@@ -115,6 +120,7 @@ def build_graph(
     Args:
         tables: Floe tables, or `floes.parquet` files, or the segment folders they lie in; any order.
         out: Graph folder to write.
+        scenes: Pass id → folder of its scene; passes whose scenes are given are compared pixel by pixel too.
         max_speed_m_s: Fastest drift, metres a second.
 
     Raises:
@@ -127,7 +133,11 @@ def build_graph(
         for second in partners:
             seconds = (passes[second].time - earlier.time).total_seconds()
             reach = max_speed_m_s * seconds * _scale(earlier) + _UNCERTAIN_M + 2 * max(earlier.pixel_m, passes[second].pixel_m)
-            pairs.append(GraphPair(first, second, reach, *candidate_edges(earlier.nodes, passes[second].nodes, reach)))
+            pattern = NO_PATTERN
+            if scenes and {earlier.id, passes[second].id} <= scenes.keys():
+                pattern = pattern_drift(Scene.open(scenes[earlier.id]), Scene.open(scenes[passes[second].id]), reach)
+            edges, drift = candidate_edges(earlier.nodes, passes[second].nodes, reach, pattern=pattern)
+            pairs.append(GraphPair(first, second, reach, edges, drift, pattern))
     about = {"parameters": {"max_speed_m_s": max_speed_m_s, "max_candidates": CANDIDATES, "max_step": MAX_STEP}}
     parents = ((entry.id, parent) for entry in passes for parent in entry.table.attrs[ABOUT]["icegraph:parents"])
     about |= lineage([(f"{name} {parent['name']}", parent["sha256"]) for name, parent in parents])
@@ -157,7 +167,14 @@ def read_graph(folder: Path) -> Graph:
             passes.append(GraphPass(*values, part, nodes, spatial))
             start, edge = rows.stop, edge + spatial.size
         pairs = [
-            GraphPair(entry["first"], entry["second"], entry["reach_m"], tensors[f"candidates.{n}"], tensors[f"drift.{n}"])
+            GraphPair(
+                entry["first"],
+                entry["second"],
+                entry["reach_m"],
+                tensors[f"candidates.{n}"],
+                tensors[f"drift.{n}"],
+                _pattern(tensors[f"pattern.{n}"], entry["pattern"]),
+            )
             for n, entry in enumerate(about["pairs"])
         ]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -195,16 +212,26 @@ def _overlap(one: GraphPass, other: GraphPass) -> bool:
     return bool(box(*one.bounds).intersection(box(*other.bounds)).area > 0)
 
 
+def _pattern(table: NDArray[np.float64], about: Mapping[str, float]) -> PatternDrift:
+    return PatternDrift(table[:, :2], table[:, 2:4], table[:, 4], **about)
+
+
 def _write(graph: Graph, out: Path, about: dict[str, Any]) -> None:
     passes = [
         {"id": p.id, "time": p.time.isoformat(), "crs": p.crs, "pixel_m": p.pixel_m, "bounds": list(p.bounds), "floes": len(p.nodes)}
         for p in graph.passes
     ]
-    pairs = [{"first": p.first, "second": p.second, "reach_m": p.reach_m, "candidates": p.candidates.shape[1]} for p in graph.pairs]
+    pairs = [
+        {"first": p.first, "second": p.second, "reach_m": p.reach_m, "candidates": p.candidates.shape[1]}
+        | {"pattern": {"patch_m": p.pattern.patch_m, "pixel_m": p.pattern.pixel_m}}
+        for p in graph.pairs
+    ]
     tensors = {f"nodes.{field.name}": np.concatenate([getattr(p.nodes, field.name) for p in graph.passes]) for field in fields(Nodes)}
     tensors["spatial"] = _spatial(graph)
     for number, pair in enumerate(graph.pairs):
+        ice = pair.pattern
         tensors |= {f"candidates.{number}": pair.candidates, f"drift.{number}": pair.drift}
+        tensors[f"pattern.{number}"] = np.column_stack([ice.xy, ice.shift, ice.correlation])
     with atomic_dir(out) as folder:
         # Safetensors takes the bytes as they lie, whatever the strides.
         (folder / "graph.safetensors").write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))

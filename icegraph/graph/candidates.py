@@ -4,30 +4,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icegraph.graph.nodes import NOISE, Nodes, neighbours, spacing
+from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 
 CANDIDATES = 24
 _VOTES, _VOTERS = 6, 32
 _ROWS = 512
 
 
-def candidate_edges(a: Nodes, b: Nodes, reach_m: float, count: int = CANDIDATES) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def candidate_edges(
+    a: Nodes, b: Nodes, reach_m: float, count: int = CANDIDATES, pattern: PatternDrift = NO_PATTERN
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Candidate partners within reach, at most `count` for each floe of `a`.
 
-    Where more lie within reach, half are the nearest to where the floe's surroundings seem to have drifted (`coarse_drift`), a third the
-    most alike, the rest the nearest to where it was; each list passes over what the one before has taken.
+    Where more lie within reach, half are the nearest to where the floe's surroundings seem to have drifted (by `pattern`, and where that
+    does not know, by `coarse_drift`), a third the most alike, the rest the nearest to where it was; each list passes over what the one
+    before has taken.
 
     Args:
         a: Floes of the earlier pass.
         b: Floes of the later pass.
         reach_m: How far a floe may have moved.
         count: Candidates of a floe.
+        pattern: How the ice itself moved.
 
     Returns:
         Edges [2, E] (index into `a`, into `b`), sorted; and the coarse drift of each floe of `a` [Na, 2], metres.
     """
     if len(a) == 0 or len(b) == 0:
         return np.zeros((2, 0), np.int64), np.zeros((len(a), 2))
-    drift = coarse_drift(a, b, reach_m)
+    seen = pattern.at(a.xy)
+    drift = np.where(np.isfinite(seen), seen, coarse_drift(a, b, reach_m))
     parts = (count - count // 3 - count // 6, count // 3, count // 6)
     found = []
     for first in range(0, len(a), _ROWS):

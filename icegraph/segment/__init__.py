@@ -1,6 +1,6 @@
 """From pixels to floes: a SegFormer pre-trained on unlabelled passes, tiled prediction, and floe outlines that no tile edge cuts."""
 
-from icegraph.segment.model import FloeRule, Segmenter, SegmenterConfig, load_segmenter
+from icegraph.segment.model import FloeRule, Segmenter, SegmenterConfig, load_segmenter, read_config
 from icegraph.segment.passes import model_for, segment_all
 from icegraph.segment.predict import predict_window, segment
 from icegraph.segment.train import fit_segmenter
@@ -13,6 +13,7 @@ __all__ = [
     "load_segmenter",
     "model_for",
     "predict_window",
+    "read_config",
     "segment",
     "segment_all",
 ]

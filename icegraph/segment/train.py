@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from icegraph.errors import InputError
+from icegraph.errors import InputError, ModelError
 from icegraph.progress import Progress, silent
 from icegraph.scene import Scene
 from icegraph.segment.chips import Chip, Crop, crop_at_random, cut_chips
@@ -44,7 +44,7 @@ class Budget:
     """
 
     pretrain_steps: int = 60
-    steps: int = 500
+    steps: int = 400
     crop: int = 128
     batch: int = 4
 
@@ -75,17 +75,18 @@ def fit_segmenter(
         out: The model's folder.
         sensor: `sar` or `optical`.
         unlabelled: Folders of further scenes, for pre-training only.
-        start: Folder of a segmenter of the same bands and sizes, whose weights training goes on from; random weights without it.
+        start: Folder of a segmenter of the same sensor to go on from: its bands, its sizes and its weights. Without it, random weights.
         pretrain_steps: See `Budget`.
         steps: See `Budget`.
         crop: See `Budget`.
         batch: See `Budget`.
         seed: Of weights, crops and augmentation.
         progress: Told what is being done and the share done, 0..1.
-        **settings: Fields of `SegmenterConfig` that differ from its defaults.
+        **settings: Fields of `SegmenterConfig` that differ from its defaults, or from those of `start`.
 
     Raises:
         InputError: No scene has truth or a pixel to learn from, or a budget that cannot be.
+        ModelError: `start` cannot be read, or is of another sensor.
     """
     labelled = [path for path in scenes if Scene.open(path).id in truth]
     if not labelled:
@@ -96,13 +97,9 @@ def fit_segmenter(
         )
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    config = SegmenterConfig.model_validate({"sensor": sensor, "bands": _all_bands(scenes), **settings})
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = Segmenter(config)
-    if start is not None:
-        known = load_segmenter(start)
-        model.load_state_dict(known.state_dict())
-    model.to(device)
+    model = _new(scenes, sensor, settings) if start is None else _known(start, sensor, settings)
+    config = model.config
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster than the usual layout
     side = -(-3 * crop // 2)
     chips = cut_chips(labelled, truth, config.bands, side, _MOST_CHIPS, rng)
@@ -127,7 +124,21 @@ def fit_segmenter(
     scores = score(model, held_out, rule) if held_out else {}
     config = config.model_copy(update={"rule": rule})
     parents = {Scene.open(path).id: sha256(path / "item.json") for path in dict.fromkeys([*scenes, *unlabelled])}
-    _save(out, model, config, history, scores, parents, seed, Budget(pretrain_steps, steps, crop, batch))
+    _save(out, model, config, history, scores, parents, seed, Budget(pretrain_steps, steps, crop, batch), start)
+
+
+def _new(scenes: Sequence[Path], sensor: str, settings: Mapping[str, Any]) -> Segmenter:
+    return Segmenter(SegmenterConfig.model_validate({"sensor": sensor, "bands": _all_bands(scenes), **settings}))
+
+
+def _known(start: Path, sensor: str, settings: Mapping[str, Any]) -> Segmenter:
+    model = load_segmenter(start)
+    if model.config.sensor != sensor:
+        raise ModelError(start, f"it reads {model.config.sensor} scenes, not {sensor}", f"name a model for {sensor}")
+    config = SegmenterConfig.model_validate(model.config.model_dump() | dict(settings))
+    further = Segmenter(config)
+    further.load_state_dict(model.state_dict())
+    return further
 
 
 def _all_bands(scenes: Sequence[Path]) -> tuple[str, ...]:
@@ -236,9 +247,12 @@ def _save(
     parents: dict[str, str],
     seed: int,
     budget: Budget,
+    start: Path | None,
 ) -> None:
+    origin = None if start is None else sha256(start / WEIGHTS)
     record = {
         "parents": parents,
+        "goes_on_from": origin,
         "software": code_version(),
         "seed": seed,
         "budget": vars(budget),
@@ -249,10 +263,13 @@ def _save(
         (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=1) + "\n")
         (folder / WEIGHTS).write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         (folder / "history.json").write_text(json.dumps(record, indent=1) + "\n")
-        (folder / "README.md").write_text(_card(model, config, scores, parents, budget))
+        (folder / "README.md").write_text(_card(model, config, scores, parents, budget, origin))
 
 
-def _card(model: Segmenter, config: SegmenterConfig, scores: dict[str, float], parents: dict[str, str], budget: Budget) -> str:
+def _card(
+    model: Segmenter, config: SegmenterConfig, scores: dict[str, float], parents: dict[str, str], budget: Budget, origin: str | None
+) -> str:
+    begin = "random weights" if origin is None else f"the weights of an earlier model (SHA-256 {origin[:12]}…)"
     rule: FloeRule = config.rule
     figures = "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in scores.items())])
     return f"""---
@@ -266,7 +283,7 @@ water, brash or floe, and the distance to the floe's boundary; floes are grown f
 markers deeper than {rule.marker_px:g} px, at least {rule.min_area_px} px).
 
 - **Reads**: {", ".join(config.bands)}. Bands that a scene lacks are taken as missing.
-- **Trained on**: {len(parents)} scenes, from random weights: {budget.pretrain_steps} steps of repainting hidden
+- **Trained on**: {len(parents)} scenes, from {begin}: {budget.pretrain_steps} steps of repainting hidden
   patches, {budget.steps} steps with known floes, {budget.batch} crops of {budget.crop} × {budget.crop} pixels a step. Names and
   SHA-256 of the scenes, the seed and the curves are in `history.json`.
 - **Licence**: Apache-2.0.

@@ -1,12 +1,15 @@
 """Do a match and its neighbours move alike? A second witness, independent of what the floes look like.
 
-Ice near by drifts together, and a match that agrees with none of its neighbours is doubtful: the more so, the more the others agree. Where
-floes drift freely only matches that are sure by themselves are left.
+Ice near by drifts together, and a match that agrees with none of its neighbours is doubtful: the more so, the more the others agree.
+Neighbours are other matches, and patches of ice whose motion the pictures tell. Where floes drift freely only matches that are sure by
+themselves are left.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 
 Floats = NDArray[np.float64]
 
@@ -19,7 +22,7 @@ _COHERENT = 0.85, 0.98  # ice is this coherent at least, and at most
 _ROUNDS = 10
 
 
-def weigh(start: Floats, end: Floats, size_m: Floats, confidence: Floats) -> Floats:
+def weigh(start: Floats, end: Floats, size_m: Floats, confidence: Floats, pattern: PatternDrift = NO_PATTERN) -> Floats:
     """Weigh the confidence of matches by whether their neighbours move alike.
 
     Bayes' rule with one observation, agreement (a) with the neighbourhood: P(a | right) is the coherence of the ice, estimated from the
@@ -30,20 +33,22 @@ def weigh(start: Floats, end: Floats, size_m: Floats, confidence: Floats) -> Flo
         end: Places in the later pass [M, 2], metres.
         size_m: Square root of each floe's area [M], metres.
         confidence: Probability that each match is right, by the floes' looks and candidates [M].
+        pattern: How the ice itself moved; a patch is trusted as far as it correlates.
 
     Returns:
         The same probability after the observation [M].
     """
-    if len(start) <= _LEAST:
+    places, number = np.concatenate([start, pattern.xy]), len(start)
+    if not number or len(places) <= _LEAST:
         return confidence
-    displacement = end - start
-    distance, near = cKDTree(start).query(start, k=min(_NEIGHBOURS + 1, len(start)))
+    displacement = np.concatenate([end - start, pattern.shift])
+    distance, near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))
     distance, near = distance[:, 1:], near[:, 1:]
-    apart = np.linalg.norm(displacement[near] - displacement[:, None], axis=2)
+    apart = np.linalg.norm(displacement[near] - displacement[:number, None], axis=2)
     alike = apart < 0.5 * size_m[:, None] + _STRAIN * distance
     belief = confidence
     for _ in range(_ROUNDS):
-        weight = belief[near]
+        weight = np.concatenate([belief, pattern.correlation])[near]
         agrees = (alike * weight).sum(axis=1) >= _SHARE * np.maximum(weight.sum(axis=1), 1e-9)
         coherent = np.clip((belief * agrees).sum() / max(belief.sum(), 1e-9), *_COHERENT)
         right = confidence * np.where(agrees, coherent, 1 - coherent)

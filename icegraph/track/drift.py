@@ -1,8 +1,8 @@
-"""Drift: a vector for each link of a track, and their field on a regular grid for each sea (CF-1.8)."""
+"""Drift: a vector for each link of a track and each patch of ice, and their field on a regular grid for each sea (CF-1.8)."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ _NEIGHBOURS = 12
 # Below this time between passes a velocity says more of the error of place than of drift.
 LEAST_S = 600.0
 _TRUSTED = 0.25
+# Of each component of a patch's displacement: what matching costs, and placing both passes to a pixel's width, 1 / sqrt(12), each.
+_PATTERN_SIGMA_PX = 0.5
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,26 @@ def drift_vectors(graph: Graph, links: Sequence[Link]) -> Vectors:
     return Vectors(start, end, span, velocity, sigma, place, confidence * np.where(cut, 0.5, 1.0), cut)
 
 
+def pattern_vectors(graph: Graph) -> Vectors:
+    """Drift of the patches of ice between each pass and the next that overlaps it; their confidence is their correlation."""
+    parts = []
+    for pair in {pair.first: pair for pair in reversed(graph.pairs)}.values():  # the first pair of each pass
+        ice, seconds = pair.pattern, (graph.passes[pair.second].time - graph.passes[pair.first].time).total_seconds()
+        if len(ice) and seconds >= LEAST_S:
+            end = ice.xy + ice.shift
+            lapse = seconds * grid_scale(graph.passes[0].crs, *(ice.xy + end).T / 2)
+            sigma = _PATTERN_SIGMA_PX * ice.pixel_m / lapse
+            span = np.tile([pair.first, pair.second], (len(ice), 1))
+            parts.append(Vectors(ice.xy, end, span, ice.shift / lapse[:, None], sigma, sigma, ice.correlation, np.zeros(len(ice), bool)))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Vectors]) -> Vectors:
+    """Vectors one after another."""
+    empty = Vectors(*(np.zeros((0, 2)),) * 2, np.zeros((0, 2), np.int64), np.zeros((0, 2)), *(np.zeros(0),) * 3, np.zeros(0, bool))
+    return Vectors(*(np.concatenate([getattr(part, field.name) for part in (empty, *parts)]) for field in fields(Vectors)))
+
+
 def _departure(
     place: NDArray[np.float64], velocity: NDArray[np.float64], cut: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -131,24 +153,29 @@ def write_drift(graph: Graph, vectors: Vectors, path: Path, about: Mapping[str, 
     Each sea (`Graph.seas`) has a regular grid of its own. One sea lies at the root of the file, several in the groups `sea_1`, `sea_2`, …;
     a pass that no other overlaps is in none.
 
-    A vector counts in every interval that its two sightings span. Each cell is the mean of the vectors within two cells, with Gaussian
-    weights of distance (one cell) over variance, NaN where there is none; floes cut by an edge and vectors of confidence below 0.25 are
-    left out. Cells are max(8 pixels, widest pass / 32) wide.
+    Floes and patches of ice (`pattern_vectors`) count alike. A vector counts in every interval that its two sightings span. Each cell is
+    the mean of the vectors within two cells, with Gaussian weights of distance (one cell) over variance, NaN where there is none; floes cut
+    by an edge and vectors of confidence below 0.25 are left out. Cells are max(8 pixels, widest pass / 32) wide.
 
     Conventions: https://cfconventions.org/Data/cf-conventions/cf-conventions-1.8/cf-conventions.html, sections 2.7, 4.4, 5.6, 7.1.
 
     Args:
         graph: The passes.
-        vectors: Their drift.
+        vectors: The drift of their floes.
         path: File to write.
         about: Lineage, kept as JSON in the attribute `icegraph`.
     """
     import xarray as xr
 
+    vectors = _joined([vectors, pattern_vectors(graph)])
     seas = [np.flatnonzero(graph.seas == sea) for sea in np.unique(graph.seas)]
     seas = [passes for passes in seas if passes.size > 1]
     names = ["/"] if len(seas) == 1 else [f"sea_{number}" for number in range(1, len(seas) + 1)]
-    root = {"Conventions": "CF-1.8", "title": "Sea-ice drift from tracked floes", "source": f"icegraph {code_version()}"}
+    root = {
+        "Conventions": "CF-1.8",
+        "title": "Sea-ice drift of floes and patterns",
+        "source": f"icegraph {code_version()}",
+    }
     with atomic_path(path) as final:
         xr.Dataset(attrs=root | {ABOUT: json.dumps(about, sort_keys=True)}).to_netcdf(final, engine="netcdf4")
         fills = {name: np.float32(np.nan) if kind is np.float32 else None for name, kind, _ in _VARIABLES}
@@ -216,7 +243,11 @@ _VARIABLES: tuple[tuple[str, type, dict[str, str]], ...] = (
         np.float32,
         {"units": "m s-1", "grid_mapping": "crs", "long_name": "standard deviation of each velocity component"},
     ),
-    ("number_of_vectors", np.int32, {"units": "1", "grid_mapping": "crs", "long_name": "floe drift vectors within two cells"}),
+    (
+        "number_of_vectors",
+        np.int32,
+        {"units": "1", "grid_mapping": "crs", "long_name": "floes and patches within two cells"},
+    ),
 )
 
 

@@ -65,11 +65,12 @@ def score(matcher: Matcher, graph: Graph, number: int) -> Scored:
     edge = graph.pairs[number]
     a, b = graph.passes[edge.first], graph.passes[edge.second]
     if edge.candidates.shape[1] == 0:
-        return Scored(edge.first, edge.second, edge.candidates, np.zeros(0), np.zeros(0))
+        return Scored(edge.first, edge.second, edge.candidates, np.zeros(0), np.zeros(0), edge.pattern)
     pair = make_pair(a.nodes, b.nodes, (a.spatial, b.spatial), edge.candidates, edge.drift, edge.reach_m)
     with torch.inference_mode(), one_thread():
         result = matcher(pair)[-1]
-    return Scored(edge.first, edge.second, edge.candidates, result.gain(pair).double().numpy(), result.confidence.double().numpy())
+    gain, confidence = (values.double().numpy() for values in (result.gain(pair), result.confidence))
+    return Scored(edge.first, edge.second, edge.candidates, gain, confidence, edge.pattern)
 
 
 def _matches(graph: Graph, links: list[Link]) -> pd.DataFrame:

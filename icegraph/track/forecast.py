@@ -1,9 +1,14 @@
-"""Where floes will be: a constant-velocity Kalman filter along each track.
+"""Where floes will be: a Kalman filter along each track, with a velocity that is forgotten as winds change.
 
-State (x, y, u, v); between sightings dt apart, with F = [[1, dt], [0, 1]] for each axis, P grows by the noise of a random acceleration of
-spectral density q,  Q = q [[dt³/3, dt²/2], [dt²/2, dt]]  (Bar-Shalom, Li & Kirubarajan 2001, Estimation with Applications to Tracking and
-Navigation, section 6.2.2, doi 10.1002/0471221279). A sighting measures x and y. A new track starts at the mean velocity of the drift
-around it with that drift's variance, so the velocity of a short track leans on its neighbours and a longer one speaks for itself.
+State (x, y, u, v). Each component of the velocity is an Ornstein–Uhlenbeck process of standard deviation s and memory T, as drifting buoys
+show it (Rampal et al. 2009, doi 10.1029/2008JC005227); on top of it tides and inertial loops move the floe to and fro, which from
+sighting to sighting is a random walk of D m²/s. With e = exp(−dt/T), for each axis
+
+    F = [[1, T (1 − e)], [0, e]]
+    Q = s² [[T² (2 dt/T − 3 + 4 e − e²), T (1 − e)²], [T (1 − e)², 1 − e²]] + [[D dt, 0], [0, 0]]
+
+A sighting measures x and y. A new track starts at the mean velocity of the drift around it with that drift's variance, so the velocity of
+a short track leans on its neighbours and a longer one speaks for itself.
 """
 
 from dataclasses import dataclass
@@ -14,10 +19,11 @@ from numpy.typing import NDArray
 from icegraph.track.drift import LEAST_S
 
 HORIZONS_H = (6.0, 24.0, 48.0)
-# Drift changes by about 0.08 m/s in a day, as wind does: q = (0.08 m/s)² / 86400 s.
-ACCELERATION = 0.08**2 / 86400.0
-# What is known of ice drift before any vector is seen: zero, and rarely above half a metre a second.
-STILL_SIGMA = 0.2
+# Most likely for twelve buoys in the ice of the Barents, Laptev and Greenland Seas (Rabault et al. 2023, doi 10.1038/s41597-023-02160-9),
+# seen every 6, 12 and 24 hours.
+MEMORY_S = 53 * 3600.0
+STILL_SIGMA = 0.23  # m/s: what is known of ice drift before any vector is seen
+LOOPS = 400.0  # m²/s
 _SPREAD = 0.03
 _NEAR_M = 200_000.0
 
@@ -68,7 +74,8 @@ def walk(sightings: Sightings) -> list[State]:
     same = sightings.track[1:] == sightings.track[:-1]
     here = np.flatnonzero(same & (np.diff(seconds) >= LEAST_S) & ~sightings.cut[1:] & ~sightings.cut[:-1])
     begin, end, origin, weight = seconds[here], seconds[here + 1], place[here], sightings.confidence[here]
-    velocity = (place[here + 1] - origin) / (end - begin)[:, None]
+    lapse = end - begin
+    velocity = (place[here + 1] - origin) / lapse[:, None]
     states: list[State] = []
     for row, (now, sigma) in enumerate(zip(seconds, sightings.place_sigma, strict=True)):
         if row and same[row - 1]:
@@ -76,7 +83,7 @@ def walk(sightings: Sightings) -> list[State]:
         else:
             spans = (begin <= now) & (end > now)
             use = spans if (weight[spans] > 0).any() else end == now
-            states.append(start(now, place[row], sigma, *surroundings(place[row], origin[use], velocity[use], weight[use])))
+            states.append(start(now, place[row], sigma, *surroundings(place[row], origin[use], velocity[use], lapse[use], weight[use])))
     return states
 
 
@@ -85,11 +92,15 @@ def start(seconds: float, place: NDArray[np.float64], place_sigma: float, veloci
     return State(seconds, np.concatenate([place, velocity]), np.diag([place_sigma**2] * 2 + [velocity_sigma**2] * 2))
 
 
-def predict(state: State, seconds: float, acceleration: float = ACCELERATION) -> State:
+def predict(state: State, seconds: float) -> State:
     """The state at a later time."""
-    dt = seconds - state.seconds
-    step = np.kron([[1.0, dt], [0.0, 1.0]], np.eye(2))
-    noise = acceleration * np.kron([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]], np.eye(2))
+    dt, t = seconds - state.seconds, MEMORY_S
+    e, gone = np.exp(-dt / t), -np.expm1(-dt / t)
+    # T² (2 dt/T − 3 + 4 e − e²), written so that little cancels
+    spread = 2 * t * (dt - t * gone) - (t * gone) ** 2
+    step = np.kron([[1.0, t * gone], [0.0, e]], np.eye(2))
+    wind = STILL_SIGMA**2 * np.array([[max(spread, 0.0), t * gone**2], [t * gone**2, gone * (1 + e)]])
+    noise = np.kron(wind + np.array([[LOOPS * dt, 0.0], [0.0, 0.0]]), np.eye(2))
     return State(seconds, step @ state.mean, step @ state.covariance @ step.T + noise)
 
 
@@ -111,14 +122,22 @@ def ellipse(covariance: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def surroundings(
-    place: NDArray[np.float64], places: NDArray[np.float64], velocities: NDArray[np.float64], weights: NDArray[np.float64], count: int = 12
+    place: NDArray[np.float64],
+    places: NDArray[np.float64],
+    velocities: NDArray[np.float64],
+    lapses: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    count: int = 12,
 ) -> tuple[NDArray[np.float64], float]:
-    """Mean velocity [2] and standard deviation of the nearest vectors; where none is within `_NEAR_M`, 0 and `STILL_SIGMA`."""
+    """Mean velocity [2] and standard deviation of the nearest vectors; where none is within `_NEAR_M`, 0 and `STILL_SIGMA`.
+
+    Loops move neighbours alike, so that their scatter does not show them: over a time `lapse` they add LOOPS / lapse to the variance.
+    """
     usable = (weights > 0) & (np.linalg.norm(places - place, axis=1) <= _NEAR_M)
     if not usable.any():
         return np.zeros(2), STILL_SIGMA
-    places, velocities, weights = places[usable], velocities[usable], weights[usable]
+    places, velocities, lapses, weights = places[usable], velocities[usable], lapses[usable], weights[usable]
     near = np.argsort(np.linalg.norm(places - place, axis=1), kind="stable")[:count]
     mean = np.average(velocities[near], axis=0, weights=weights[near])
     spread = np.average(((velocities[near] - mean) ** 2).mean(axis=1), weights=weights[near])
-    return mean, float(np.sqrt(spread + _SPREAD**2))
+    return mean, float(np.sqrt(spread + _SPREAD**2 + LOOPS / lapses[near].mean()))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icegraph.graph import Graph
+from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 from icegraph.track.assign import assign
 from icegraph.track.consensus import weigh
 
@@ -23,6 +24,7 @@ class Scored:
         edges: Candidates [2, E], index into the floes of either pass.
         gain: Log odds of each candidate against no partner [E], see `assign`.
         confidence: Probability of each candidate [E].
+        pattern: How the ice itself moved.
     """
 
     first: int
@@ -30,6 +32,7 @@ class Scored:
     edges: NDArray[np.int64]
     gain: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    pattern: PatternDrift = NO_PATTERN
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
     """Join matches to tracks.
 
     Pairs are taken by how many passes they skip; a pair that skips some may join only floes that have no successor and no predecessor
-    so far, and then chooses anew among these. A match that its neighbours speak against (see `consensus`) is not made.
+    so far, and then chooses anew among these. A match that its neighbours and the pictures speak against (see `consensus`) is not made.
     """
     successor = [np.full(len(entry.nodes), -1, np.int64) for entry in graph.passes]
     predecessor = [np.full(len(entry.nodes), -1, np.int64) for entry in graph.passes]
@@ -75,7 +78,8 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
         one, other = graph.passes[pair.first].nodes, graph.passes[pair.second].nodes
         start, end = one.xy[pair.edges[0, chosen]], other.xy[pair.edges[1, chosen]]
         before = pair.confidence[chosen]
-        belief = weigh(start.astype(float), end.astype(float), one.size_m[pair.edges[0, chosen]].astype(float), before)
+        size = one.size_m[pair.edges[0, chosen]].astype(float)
+        belief = weigh(start.astype(float), end.astype(float), size, before, pair.pattern)
         kept = (belief >= _LEAST_BELIEF) | (belief >= before)
         for edge, confidence in zip(chosen[kept], belief[kept], strict=True):
             floe, partner = (int(k) for k in pair.edges[:, edge])

@@ -1,13 +1,15 @@
 import json
+from datetime import timedelta
 
 import numpy as np
 import pytest
-from ice_fields import field, scale, seen
+from ice_fields import START, field, scale, seen, write_scene
 from safetensors.numpy import load_file
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import distance_matrix
 
 from icegraph.errors import InputError
-from icegraph.graph import build_graph, read_graph
+from icegraph.graph import build_graph, read_graph, write_floes
 from icegraph.graph.nodes import NAMES, RADIOMETRY, floe_nodes, neighbours, spacing
 
 
@@ -118,3 +120,28 @@ def test_damaged_graphs_are_refused(tmp_path, table):
     (tmp_path / "graph" / "graph.json").write_text("{")
     with pytest.raises(InputError, match="not a readable graph"):
         read_graph(tmp_path / "graph")
+
+
+def test_passes_whose_scenes_are_given_are_compared_pixel_by_pixel(tmp_path):
+    ice = gaussian_filter(np.random.default_rng(0).standard_normal((300, 300)), 2) * 50
+    labels = np.zeros((300, 300), np.uint32)
+    labels[140:150, 100:112] = 1
+    tables, scenes = [], {}
+    for name, hours, shift in (("a", 0, 0), ("b", 6, 8)):
+        folder, scene = write_scene(
+            tmp_path / name,
+            np.roll(labels, shift, axis=1),
+            {"hh_db": np.roll(ice, shift, axis=1)},
+            pass_id=name,
+            time=START + timedelta(hours=hours),
+        )
+        tables.append(write_floes(folder, scene))
+        scenes[name] = scene.folder
+    build_graph(tables, tmp_path / "graph", scenes=scenes)
+    (pair,) = read_graph(tmp_path / "graph").pairs
+    assert len(pair.pattern) > 150
+    assert (pair.pattern.patch_m, pair.pattern.pixel_m) == (3200.0, 100.0)
+    np.testing.assert_allclose(np.median(pair.pattern.shift, axis=0), [800.0, 0.0], atol=10)
+    np.testing.assert_allclose(pair.drift, [[800.0, 0.0]], atol=30)
+    build_graph(tables, tmp_path / "plain")
+    assert len(read_graph(tmp_path / "plain").pairs[0].pattern) == 0

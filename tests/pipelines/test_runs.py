@@ -171,7 +171,7 @@ def test_labels_of_no_pass_are_told_and_held_out_passes_teach_nothing(
     stranger = tmp_path / "stranger.labels.tif"
     shutil.copyfile(next(truth(trained, FIELDS[0]).glob("*.labels.tif")), stranger)
     for task in (
-        lambda: segment_train.python_func(scenes, "sar", everything, everything, 0, 1, 0, artifact(tmp_path / "s")),
+        lambda: segment_train.python_func(scenes, "sar", everything, everything, [], 0, 1, 0, artifact(tmp_path / "s")),
         lambda: gnn_train.python_func(
             artifact(tmp_path / "graph"), artifact(tmp_path / "floes"), everything, everything, 1, 0, artifact(tmp_path / "m")
         ),

@@ -44,7 +44,17 @@ def test_an_address_is_not_taken_for_a_folder(tmp_path: Path, capsys: pytest.Cap
         (
             segment_train,
             in_s3,
-            {"scenes": [], "sensor": "sar", "truth": BUCKET, "holdout": [], "pretrain_steps": 0, "steps": 1, "seed": 0, "model": place},
+            {
+                "scenes": [],
+                "sensor": "sar",
+                "truth": BUCKET,
+                "holdout": [],
+                "start": [],
+                "pretrain_steps": 0,
+                "steps": 1,
+                "seed": 0,
+                "model": place,
+            },
         ),
         (register, in_s3, {"segmenters": [], "matcher": place, "results": place, "registry": BUCKET[0]}),
     ):

@@ -15,6 +15,7 @@ from icegraph.scene import Scene
 from icegraph.segment import fit_segmenter, load_segmenter, model_for, predict_window, segment, segment_all
 from icegraph.segment.chips import cut_chips
 from icegraph.segment.tune import count_matches
+from icegraph.store import sha256
 
 from .conftest import Discs, disc_field, make_discs, write_scene
 
@@ -55,6 +56,24 @@ def test_the_model_folder_is_whole(model: Path) -> None:
     assert set(load_segmenter(model).config.bands) == {"red", "nir"}
     history = json.loads((model / "history.json").read_text())
     assert set(history["parents"]) == {"pass-1", "pass-2"}
+
+
+def test_training_goes_on_from_a_known_model(model: Path, discs: list[Discs], tmp_path: Path) -> None:
+    further = fit(discs, tmp_path / "further", start=model, pretrain_steps=0, steps=1, tile_px=128)
+    then, now = (load_segmenter(place) for place in (model, further))
+    assert now.config.tile_px == 128
+    assert now.config.local_px == then.config.local_px == 10
+    gaps = [(a - b).abs().max() for a, b in zip(then.parameters(), now.parameters(), strict=True)]
+    assert 0 < max(gaps) < 0.01
+    assert json.loads((further / "history.json").read_text())["goes_on_from"] == sha256(model / "model.safetensors")
+    assert "from the weights of an earlier model" in (further / "README.md").read_text()
+    assert "from random weights" in (model / "README.md").read_text()
+
+
+def test_a_model_of_another_sensor_is_no_start(model: Path, discs: list[Discs], tmp_path: Path) -> None:
+    truth = {disc.scene.name: disc.labels for disc in discs}
+    with pytest.raises(ModelError, match="reads optical scenes, not sar"):
+        fit_segmenter([disc.scene for disc in discs], truth, tmp_path / "out", sensor="sar", start=model, pretrain_steps=0, steps=1)
 
 
 def test_floes_of_an_unseen_field_are_found(model: Path, unseen: Discs, tmp_path: Path) -> None:

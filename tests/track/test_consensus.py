@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from icegraph.graph.pattern import PatternDrift
 from icegraph.track.consensus import weigh
 
 RNG = np.random.default_rng(0)
@@ -22,6 +23,16 @@ def test_where_floes_drift_freely_the_sure_matches_are_left() -> None:
     free = START + RNG.normal(0, 20_000, START.shape)
     assert (weigh(START, free, SIZE, np.full(300, 0.98)) > 0.7).all()
     assert (weigh(START, free, SIZE, np.full(300, 0.7)) < 0.5).mean() > 0.95
+
+
+def test_a_lone_match_is_weighed_by_the_ice_around_it() -> None:
+    ice = PatternDrift(START, TOGETHER - START, np.full(300, 0.8))
+    place, size, unsure = START[:1] + 500, np.array([2_000.0]), np.array([0.75])
+    along = place + (TOGETHER - START)[:1]
+    assert weigh(place, along, size, unsure, ice)[0] > 0.95
+    elsewhere = place + np.array([20_000.0, 5_000.0])
+    assert weigh(place, elsewhere, size, unsure, ice)[0] < 0.5
+    assert weigh(place, along, size, unsure)[0] == 0.75
 
 
 def test_few_matches_are_left_as_they_are() -> None:

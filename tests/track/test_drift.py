@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import netCDF4
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from ice_fields import START, field, scale, seen
 from pyproj import CRS, Geod, Proj
 
 from icegraph.graph import build_graph, read_graph
+from icegraph.graph.pattern import PatternDrift
 from icegraph.track.drift import centroid_sigma_m, drift_vectors, write_drift
 from icegraph.track.link import Link
 
@@ -97,6 +100,24 @@ def test_field_of_a_uniform_drift_is_uniform_and_nan_where_no_floe_is(tmp_path):
     away = np.min(np.hypot(x[..., None] - middle[:, 0], y[..., None] - middle[:, 1]), axis=2)
     assert np.array_equal(seen_cells, away <= 2 * drift.attrs["cell_size_m"])
     assert not seen_cells.all()
+
+
+def test_patches_of_ice_fill_the_field_where_no_floe_is(tmp_path):
+    table = field(40, np.random.default_rng(0), side_m=40_000.0)
+    graph = graph_of(
+        tmp_path, [seen(table, name, 6 * k, move=lambda xy, k=k: xy + k * np.array([1000.0, 500.0])) for k, name in enumerate("abc")]
+    )
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-90_000.0, 90_000, 6000), np.arange(-90_000.0, 90_000, 6000)))
+    ice = PatternDrift(np.column_stack([x, y]), np.tile([1000.0, 500.0], (x.size, 1)), np.full(x.size, 0.8), 6000.0, 100.0)
+    pairs = [replace(pair, pattern=ice) if pair.second == pair.first + 1 else pair for pair in graph.pairs]
+    floes = drift_vectors(graph, whole(graph))
+    write_drift(graph, floes, tmp_path / "floes.nc", {})
+    write_drift(replace(graph, pairs=pairs), floes, tmp_path / "drift.nc", {})
+    few, drift = (xr.open_dataset(tmp_path / name)["sea_ice_x_velocity"] for name in ("floes.nc", "drift.nc"))
+    assert few.sizes["time"] == 1
+    assert drift.sizes["time"] == 2
+    assert np.isfinite(drift.values).mean() > 0.8 > 2 * np.isfinite(few.values).mean()
+    np.testing.assert_allclose(drift.values[np.isfinite(drift.values)], 1000 / SECONDS / POLE, rtol=0.01)
 
 
 def test_cut_floes_are_marked_and_left_out_of_the_field(tmp_path):
