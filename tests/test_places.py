@@ -174,7 +174,7 @@ def test_passes_are_segmented_and_tracked_from_s3_to_s3_as_on_a_disk(bucket: str
     icegraph("copy", f"{at}/tracks", "--out", tmp_path / "tracks-fetched")
     assert sha256(tmp_path / "seg-fetched") == sha256(tmp_path / "seg")
     assert sha256(tmp_path / "tracks-fetched") == sha256(tmp_path / "tracks")
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob(".*")) == []
     (pass_id, *_) = sorted(os.listdir(tmp_path / "seg"))
     store, key = open_store(f"{at}/seg/{pass_id}")
     path, surroundings = store.raster(store.item(key), "labels.tif")
