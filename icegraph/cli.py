@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
-from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses
+from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
 from icegraph.store import read_refusal
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 _INTERRUPTED = 130
+_WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
 _UsageError = typer.BadParameter.mro()[1]  # Typer keeps its name to itself
 
 
@@ -237,6 +239,81 @@ def copy(
         store, key = open_store(source)
         store.fetch(key, Path(out))
     _print(f"[bold]{escape(out)}[/bold]")
+
+
+@app.command()
+def find(
+    catalogue: Annotated[
+        str, typer.Argument(help="copernicus, asf, earthdata, gibs, a folder, or s3://bucket/prefix.", metavar="CATALOGUE")
+    ],
+    time: Annotated[str, typer.Option("--time", help="Days or times A/B, or one day; UTC.", metavar="A/B")],
+    area: Annotated[
+        str | None, typer.Option("--area", help="West,south,east,north in degrees, or a GeoJSON file; default: anywhere.", metavar="AREA")
+    ] = None,
+    mode: Annotated[str, typer.Option("--mode", help="EW or IW; for gibs truecolor or falsecolor; for earthdata a collection.")] = "",
+    polarisation: Annotated[str, typer.Option("--polarisation", help="HH, HV, VV or VH.")] = "",
+    platform: Annotated[str, typer.Option("--platform", help="A satellite, such as Sentinel-1B or Terra.")] = "",
+    overlap: Annotated[
+        float | None, typer.Option("--overlap", help="Only pairs that overlap by this share of the smaller or more.", min=0.0, max=1.0)
+    ] = None,
+    within_h: Annotated[float, typer.Option("--within-h", help="Hours between the two of a pair, at most.", min=0.0)] = 72.0,
+    limit: Annotated[int, typer.Option("--limit", help="Products, at most.", min=1)] = 200,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="GeoJSON file for what was found, for `icegraph fetch`.", metavar="FILE", parser=on_disk)
+    ] = None,
+) -> None:
+    """Look for passes in a catalogue: by area, time, mode and polarisation, or pairs that overlap."""
+    from icegraph.ingest.catalogue import Query, open_catalogue, overlapping_pairs, parse_area, parse_period, write_found
+
+    start, end = parse_period(time)
+    query = Query(start, end, parse_area(area) if area else None, mode, polarisation, platform)
+    with console.status("searching"):
+        found = list(islice(open_catalogue(catalogue).search(query), limit + 1))
+    more, found = len(found) > limit, sorted(found[:limit], key=lambda product: (product.time, product.id))
+    table = Table(box=None, header_style="dim")
+    if overlap is not None:
+        pairs = overlapping_pairs(found, least=overlap, within_h=within_h)
+        chosen = {product.id for pair in pairs for product in (pair.first, pair.second)}
+        found = [product for product in found if product.id in chosen]
+        for name in ("first", "second", "overlap", "hours"):
+            table.add_column(name, no_wrap=True)
+        for pair in pairs:
+            table.add_row(escape(pair.first.id), escape(pair.second.id), f"{pair.overlap:.0%}", f"{pair.hours:.1f}")
+    else:
+        for name in ("time (UTC)", "platform", "mode", "polarisations", "MB", "id"):
+            table.add_column(name, no_wrap=True)
+        for product in found:
+            size = f"{product.size / 1e6:.0f}" if product.size else ""
+            words = (product.platform, product.mode, " ".join(product.polarisations), size, product.id)
+            table.add_row(f"{product.time:%Y-%m-%d %H:%M:%S}", *map(escape, words))
+    Console(highlight=False, width=_WIDEST).print(table)
+    _print(f"{len(found)} found" + (f"; there are more than {limit}: narrow the search, or raise --limit" if more else ""))
+    if save:
+        write_found(save, found)
+        _print(f"Saved: [bold]{escape(str(save))}[/bold]")
+
+
+@app.command()
+def fetch(
+    found: Annotated[Path, typer.Argument(help="What `icegraph find` saved.", metavar="FOUND", parser=on_disk)],
+    out: Annotated[Path, typer.Option("--out", help="Folder to download to, on a disk.", metavar="DIR", parser=on_disk)],
+    parallel: Annotated[int, typer.Option("--parallel", help="Downloads at once; the Copernicus Data Space allows 4.", min=1, max=16)] = 4,
+) -> None:
+    """Download found passes, verified; run again, it goes on where it stopped and fetches nothing twice."""
+    from icegraph.ingest.catalogue import fetch as fetch_products
+    from icegraph.ingest.catalogue import read_found
+
+    products = read_found(found)
+    with _Follower() as follower:
+        paths, failed = fetch_products(products, out, follower, parallel)
+    for path in paths:
+        _print(escape(str(path)))
+    for failure in failed:
+        _print(f"[red]failed[/red] {escape(failure.reason)}")
+    if failed:
+        raise InputError(
+            out, f"{len(failed)} of {len(products)} could not be fetched", "mend what is told above and run the same command again"
+        )
 
 
 @app.command()

@@ -183,10 +183,15 @@ def _time_in(text: str, platform: str, bounds: Bounds, notes: list[str], place: 
     if solar is None:
         notes.append(f"time: its {place} tells only the day; taken as 12:00 UTC")
         return midnight + timedelta(hours=12)
+    notes.append(f"time: its {place} tells only the day; taken as {platform}'s nominal crossing of {solar:g} h local solar time")
+    return nominal_crossing(midnight, platform, bounds)
+
+
+def nominal_crossing(midnight: datetime, platform: str, bounds: Bounds) -> datetime:
+    """When Terra or Aqua crosses the middle of `bounds` by its nominal local solar time, on the day that starts at `midnight` UTC there."""
     west, _, east, _ = bounds
     lon = (west + ((east - west) % 360) / 2 + 180) % 360 - 180
-    notes.append(f"time: its {place} tells only the day; taken as {platform}'s nominal crossing of {solar:g} h local solar time")
-    return midnight + timedelta(minutes=round((solar - lon / 15) * 60))
+    return midnight + timedelta(minutes=round((_LOCAL_SOLAR_H[platform.lower()] - lon / 15) * 60))
 
 
 def _parse(text: str) -> datetime | None:

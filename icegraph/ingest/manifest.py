@@ -43,6 +43,7 @@ class Pass(BaseModel):
         platform: For instance `Sentinel-1B`, `GCOM-W`, `Terra`.
         bounds: West, south, east, north in degrees; west > east where the pass crosses 180 degrees.
         licence: Terms of use of the data, in words or as an SPDX id.
+        source: Address it was downloaded from, where that is known.
         bands: Names of its bands; those that calibrate uses as it will name them.
         notes: What was guessed or put right, in plain sentences.
     """
@@ -57,6 +58,7 @@ class Pass(BaseModel):
     platform: str
     bounds: tuple[float, float, float, float]
     licence: str
+    source: str | None = None
     bands: list[str]
     notes: list[str] = Field(default_factory=list)
 

@@ -18,6 +18,7 @@ from icegraph.ingest.geotiff import FALSE_BANDS, OPTICAL, companions, folder_nam
 from icegraph.ingest.manifest import File, Pass
 from icegraph.ingest.pixels import Sample, open_raster, sample
 from icegraph.ingest.sentinel1 import read_product
+from icegraph.ingest.source import Source
 from icegraph.ingest.stac import Item, polarisation, read_item, read_json, resolve
 from icegraph.ingest.tiff import check_tiff
 from icegraph.store import sha256
@@ -72,7 +73,7 @@ def describe(path: Path) -> Described:
     kind = "safe" if path.is_dir() or suffix == ".zip" else "hdf" if suffix in _HDF else suffix
     reader = {"safe": _describe_safe, "hdf": _describe_swath, ".json": _describe_item}.get(kind, _describe_geotiff)
     try:
-        return reader(path)
+        return _with_source(reader(path))
     except IceGraphError:
         raise
     except (OSError, RasterioError, CRSError, ProjError) as error:
@@ -81,6 +82,19 @@ def describe(path: Path) -> Described:
         raise PassError(
             path, f"is damaged or of an unknown form ({type(error).__name__}: {error})", "download or write it again"
         ) from error
+
+
+def _with_source(described: Described) -> Described:
+    """The same with where it was downloaded from and on what terms, if that is told beside it, and of these very bytes."""
+    entry = described.entry
+    place = entry.href if Source.read(entry.href) else entry.href.parent  # a folder of an item and its rasters
+    source = Source.read(place)
+    if source is None:
+        return described
+    if not source.tells_of(file.sha256 for file in entry.files):
+        entry.notes.append(f"{place.name}.source.json tells of other bytes than these and is not believed")
+        return described
+    return Described(entry.model_copy(update={"source": source.href, "licence": source.licence}), described.samples)
 
 
 def _search(folder: Path) -> list[Path]:

@@ -1,0 +1,41 @@
+"""File systems by address: a folder of this machine, or an S3 prefix."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pyarrow import fs
+
+from icegraph.errors import InputError
+
+
+def open_place(place: str) -> tuple[fs.FileSystem, str, str]:
+    """The file system of a place, the place's path there, and what stands before such a path in an address (`s3://`, or nothing).
+
+    Of the environment: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION, AWS_NO_SIGN_REQUEST, and the AWS credentials wherever that
+    chain looks for them.
+
+    Raises:
+        InputError: There is no such folder, or the address is of another kind.
+    """
+    if place.startswith("s3://"):
+        bucket = urlsplit(place)
+        if not bucket.netloc:
+            raise InputError(place, "names no bucket", "write s3://bucket/prefix")
+        path = f"{bucket.netloc}/{bucket.path.strip('/')}".rstrip("/")
+        return _s3(), path, "s3://"
+    if not Path(place).is_dir():
+        raise InputError(place, "is no folder, and no catalogue known here", "name copernicus, asf, earthdata, gibs, a folder or s3://…")
+    return fs.LocalFileSystem(), str(Path(place).resolve()), ""
+
+
+def _s3() -> fs.S3FileSystem:
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
+    return fs.S3FileSystem(
+        anonymous=os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1"),
+        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+        scheme=endpoint.scheme or None,
+        endpoint_override=endpoint.netloc or None,
+        connect_timeout=10,
+        request_timeout=60,
+    )
