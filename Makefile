@@ -1,6 +1,6 @@
 # The front door. `make run` and `make test` set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run models test lint compile clean
+.PHONY: help run models test lint compile s3 s3-down clean
 
 VENV := .venv
 PYTHON ?= python3.11
@@ -12,7 +12,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (once; a few minutes on a slow line)"
@@ -41,6 +41,19 @@ lint: $(VENV)/installed ## ruff and mypy --strict
 
 compile: $(VENV)/installed ## Recompile the pipelines into pipelines/compiled
 	@$(VENV)/bin/python -m pipelines
+
+# MinIO's last public image. Each start has a new password, which is in $(OUT)/s3.env and is printed nowhere.
+s3: ## Start an S3 server (MinIO, in Docker) on port 9000, for tests and trials
+	@command -v docker >/dev/null || { echo "Docker is not on the PATH: install it, or set AWS_ENDPOINT_URL to a server that you have" >&2; exit 1; }
+	@mkdir -p $(OUT) && umask 077 && secret=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n') && \
+	printf 'export AWS_ACCESS_KEY_ID=icegraph AWS_SECRET_ACCESS_KEY=%s AWS_ENDPOINT_URL=%s ICEGRAPH_TEST_S3_ENDPOINT=%s\n' \
+	  $$secret http://127.0.0.1:9000 http://127.0.0.1:9000 >$(OUT)/s3.env && \
+	MINIO_ROOT_USER=icegraph MINIO_ROOT_PASSWORD=$$secret docker run --detach --rm --name icegraph-s3 --publish 127.0.0.1:9000:9000 \
+	  --env MINIO_ROOT_USER --env MINIO_ROOT_PASSWORD quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z server /data >/dev/null
+	@echo "It listens on http://127.0.0.1:9000. To use it: source $(OUT)/s3.env"
+
+s3-down: ## Stop that server; what it held is gone
+	@docker stop icegraph-s3 >/dev/null && rm -f $(OUT)/s3.env
 
 clean: ## Remove what the commands made
 	rm -rf $(OUT) $(VENV)

@@ -10,7 +10,8 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -21,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
-from icegraph.places import on_disk
+from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
 from icegraph.store import read_refusal
 
 app = typer.Typer(
@@ -36,29 +37,22 @@ _WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not 
 _UsageError = typer.BadParameter.mro()[1]  # Typer keeps its name to itself
 
 
-def _model_place(text: str) -> str:
-    """A model may be given by a name in a set of models, so it stays text."""
-    on_disk(text)
-    return text
-
-
 Passes = Annotated[
-    list[Path],
-    typer.Argument(help="SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or folders of them.", metavar="PASS…", parser=on_disk),
+    list[str],
+    typer.Argument(help="SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or folders of them, here or s3://…", metavar="PASS…"),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write to; made where it does not exist.", metavar="DIR", parser=on_disk)]
+Out = Annotated[str, typer.Option("--out", help="Folder to write to, made where it does not exist; or s3://BUCKET/NAME.", metavar="DIR")]
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Name or folder of a model or of a set of models; default: for `run`, those trained into --out; else the shipped ones.",
+        help="Name, folder or address of a model or a set of models; default: for `run`, those trained into --out, else the shipped ones.",
         metavar="NAME_OR_PATH",
-        parser=_model_place,
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")]
 TruthOption = Annotated[
-    list[Path], typer.Option("--truth", help="Label rasters, or folders of them. May be given again.", metavar="PATH", parser=on_disk)
+    list[str], typer.Option("--truth", help="Label rasters, or folders of them, here or s3://…. May be given again.", metavar="PATH")
 ]
 MaxSpeed = Annotated[float, typer.Option("--max-speed", help="Fastest drift looked for, m/s.", min=0.01)]
 
@@ -105,10 +99,10 @@ def _quieten_libraries() -> None:
 @app.command()
 def run(
     passes: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Passes to track. Without any: simulate, train and evaluate.", metavar="[PASS…]", parser=on_disk),
+        list[str] | None,
+        typer.Argument(help="Passes to track. Without any: simulate, train and evaluate.", metavar="[PASS…]"),
     ] = None,
-    out: Out = Path("out"),
+    out: Out = "out",
     model: ModelOption = None,
     truth: TruthOption = [],
     seed: Seed = 0,
@@ -120,25 +114,29 @@ def run(
     max_speed: MaxSpeed = 1.0,
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
-    from icegraph.laptop import known_segmenters, simulated_fields, track_passes, train_on_simulation
+    from icegraph.laptop import LOG, known_segmenters, simulated_fields, track_passes, train_on_simulation
     from pipelines.local import run_local
 
-    with _Follower() as follower:
+    own = delivered(out, LOG, "*/simulation.json", "*/champion.json", each=True, brings="models")
+    with _Follower() as follower, own as folder, brought(passes or []) as there, brought(truth) as known, _model(model) as named:
 
         def pipeline(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
             return dict(run_local(name, arguments, root, log, follower.task))
 
         if passes:
-            place = track_passes(_existing(passes), out, model, truth, pipeline, max_speed)
+            place = track_passes(_existing(there), folder, named, known, pipeline, max_speed)
         else:
             settings = {"max_speed_m_s": max_speed} | ({"steps": steps} if steps else {})
             start = [] if from_scratch else known_segmenters()
-            place = train_on_simulation(out, seed, pipeline, follower, simulated_fields(fields), start, **settings)
-    _print_headline(place / "metrics.json")
-    _print_refusals(place)
-    _print(f"\nReport: [bold]{escape(str(place / 'report.html'))}[/bold]  ({follower.elapsed})")
+            place = train_on_simulation(folder, seed, pipeline, follower, simulated_fields(fields), start, **settings)
+        name_addresses(place / "manifest.json", place / "report.html", place / LOG)
+        _print_headline(place / "metrics.json")
+        _print_refusals(place)
+        gate = json.loads((place / "gate.json").read_text())
+    results = inside(out, place.name)
+    _print(f"\nReport: [bold]{escape(inside(results, 'report.html'))}[/bold]  ({follower.elapsed})")
     if not passes:
-        _require_gate(place)
+        _require_gate(gate, inside(results, "models"))
 
 
 @app.command()
@@ -159,9 +157,9 @@ def simulate(
     from icegraph.laptop import own_folder
     from icegraph.simulate import simulate
 
-    with _Follower() as follower:
+    with _Follower() as follower, delivered(out, "simulation.json") as folder:
         simulate(
-            own_folder(out, "simulation.json"),
+            own_folder(folder, "simulation.json"),
             seed=seed,
             size_km=size_km,
             passes=passes,
@@ -170,7 +168,7 @@ def simulate(
             ice={"regime": regime} if regime else None,
             progress=follower,
         )
-    _print(f"Passes: [bold]{escape(str(out / 'passes'))}[/bold]   truth: [bold]{escape(str(out / 'truth'))}[/bold]")
+    _print(f"Passes: [bold]{escape(inside(out, 'passes'))}[/bold]   truth: [bold]{escape(inside(out, 'truth'))}[/bold]")
 
 
 @app.command()
@@ -178,11 +176,12 @@ def segment(passes: Passes, out: Out, model: ModelOption = None) -> None:
     """Find the floes of each PASS: DIR/<pass id>/labels.tif, floes.parquet, item.json."""
     from icegraph.laptop import segment_passes
 
-    with _Follower() as follower:
-        refused, counts = segment_passes(_existing(passes), out, model, follower)
+    own = delivered(out, "labels.tif", each=True)
+    with _Follower() as follower, own as folder, brought(passes) as there, _model(model) as named:
+        refused, counts = segment_passes(_existing(there), folder, named, follower)
     table = Table("pass", "floes", "folder", box=None, header_style="dim")
     for pass_id, number in counts.items():
-        table.add_row(pass_id, str(number), escape(str(out / pass_id)))
+        table.add_row(pass_id, str(number), escape(inside(out, pass_id)))
     console.print(table, soft_wrap=True)
     for refusal in refused:
         _print_refused(refusal.reason)
@@ -190,7 +189,7 @@ def segment(passes: Passes, out: Out, model: ModelOption = None) -> None:
 
 @app.command()
 def track(
-    folder: Annotated[Path, typer.Argument(help="What `icegraph segment` wrote.", metavar="DIR", parser=on_disk)],
+    folder: Annotated[str, typer.Argument(help="What `icegraph segment` wrote.", metavar="DIR")],
     out: Out,
     model: ModelOption = None,
     max_speed: MaxSpeed = 1.0,
@@ -198,27 +197,48 @@ def track(
     """Follow the floes of segmented passes: matches.parquet, tracks.parquet, drift.nc, forecast.parquet."""
     from icegraph.laptop import track_folder
 
-    track_folder(folder, out, model, max_speed)
+    with delivered(out, "tracks.parquet") as place, brought([folder]) as (passes,), _model(model) as named:
+        track_folder(passes, place, named, max_speed)
     for name in ("matches.parquet", "tracks.parquet", "drift.nc", "forecast.parquet"):
-        _print(escape(str(out / name)))
+        _print(escape(inside(out, name)))
 
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="What `icegraph segment` or `icegraph run` wrote.", metavar="DIR", parser=on_disk)],
+    folder: Annotated[str, typer.Argument(help="What `icegraph segment` or `icegraph run` wrote.", metavar="DIR")],
     truth: TruthOption,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the report; default: DIR/evaluation.", metavar="DIR", parser=on_disk)
-    ] = None,
-    tracks: Annotated[Path | None, typer.Option("--tracks", help="What `icegraph track` wrote.", metavar="DIR", parser=on_disk)] = None,
+    out: Annotated[str | None, typer.Option("--out", help="Folder for the report; default: DIR/evaluation.", metavar="DIR")] = None,
+    tracks: Annotated[str | None, typer.Option("--tracks", help="What `icegraph track` wrote.", metavar="DIR")] = None,
 ) -> None:
     """Hold segmented and tracked passes against known floes."""
     from icegraph.laptop import evaluate_folder
 
-    place = out or folder / "evaluation"
-    evaluate_folder(folder, truth, place, tracks)
-    _print_headline(place / "metrics.json")
-    _print(f"\nReport: [bold]{escape(str(place / 'report.html'))}[/bold]")
+    out = out or inside(folder, "evaluation")
+    own = delivered(out, "report.html")
+    with own as place, brought([folder]) as (passes,), brought(truth) as known, brought([tracks] if tracks else []) as followed:
+        evaluate_folder(passes, known, place, followed[0] if followed else None)
+        _print_headline(place / "metrics.json")
+    _print(f"\nReport: [bold]{escape(inside(out, 'report.html'))}[/bold]")
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(help="A folder here; or an item, a file or a folder in S3.", metavar="SOURCE")],
+    out: Annotated[str, typer.Option("--out", help="Becomes the copy; not there yet.", metavar="PLACE")],
+) -> None:
+    """Copy to S3 or from it, each file held against its SHA-256: SOURCE or PLACE, or both, are s3://BUCKET/NAME."""
+    from icegraph.store import open_store
+
+    store, key = open_store(out)
+    if Path(out).exists() or (is_address(out) and store.find(key)):
+        raise InputError(out, "is there already", "name another place with --out")
+    if is_address(out):
+        with brought([source]) as (place,):
+            store.commit(key, place)
+    else:
+        store, key = open_store(source)
+        store.fetch(key, Path(out))
+    _print(f"[bold]{escape(out)}[/bold]")
 
 
 @app.command()
@@ -276,7 +296,7 @@ def find(
 @app.command()
 def fetch(
     found: Annotated[Path, typer.Argument(help="What `icegraph find` saved.", metavar="FOUND", parser=on_disk)],
-    out: Out,
+    out: Annotated[Path, typer.Option("--out", help="Folder to download to, on a disk.", metavar="DIR", parser=on_disk)],
     parallel: Annotated[int, typer.Option("--parallel", help="Downloads at once; the Copernicus Data Space allows 4.", min=1, max=16)] = 4,
 ) -> None:
     """Download found passes, verified; run again, it goes on where it stopped and fetches nothing twice."""
@@ -316,6 +336,16 @@ def submit(
         raise typer.Exit(1)
 
 
+@contextmanager
+def _model(named: str | None) -> Iterator[str | None]:
+    """A model may be given by a name in a set of models, so what is not an address stays text."""
+    if named is None or not is_address(named):
+        yield named
+        return
+    with brought([named]) as (folder,):
+        yield str(folder)
+
+
 def _existing(passes: Sequence[Path]) -> list[Path]:
     for path in passes:
         if not path.exists():
@@ -342,7 +372,7 @@ def _print(text: str) -> None:
 
 
 def _print_refused(reason: str) -> None:
-    _print(f"[yellow]refused[/yellow] {escape(reason)}")
+    _print(f"[yellow]refused[/yellow] {escape(as_named(reason))}")
 
 
 def _print_refusals(place: Path) -> None:
@@ -354,13 +384,12 @@ def _print_refusals(place: Path) -> None:
         _print(f"[yellow]not tracked[/yellow] {escape(untracked.reason)}")
 
 
-def _require_gate(place: Path) -> None:
+def _require_gate(gate: dict[str, Any], models: str) -> None:
     """Tell the criteria that a trained set of models failed.
 
     Raises:
         InputError: There are such.
     """
-    gate = json.loads((place / "gate.json").read_text())
     if gate["passed"]:
         return
     for one in gate["criteria"]:
@@ -369,7 +398,7 @@ def _require_gate(place: Path) -> None:
             bound = f"at least {one['at_least']:g}" if one["at_least"] is not None else f"at most {one['at_most']:g}"
             _print(f"[red]failed[/red]  {one['metric']}: {value}, {bound} is asked for")
     raise InputError(
-        place / "models", "these models did not pass the gate and were not registered", "train longer, or use them as they are with --model"
+        models, "these models did not pass the gate and were not registered", "train longer, or use them as they are with --model"
     )
 
 

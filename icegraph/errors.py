@@ -36,6 +36,10 @@ class InputError(IceGraphError):
     """Arguments or inputs that leave nothing useful to do."""
 
 
+class StoreError(IceGraphError):
+    """An object store that does not answer, refuses, or holds something else than was committed to it."""
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """End the process with one sentence, and no traceback, for what a user can meet: our errors, a full disk, an interruption."""

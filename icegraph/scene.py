@@ -13,8 +13,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -34,7 +34,8 @@ from shapely.geometry import Polygon, mapping
 from icegraph.bounds import lonlat_bounds, split_outline
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window, tiles
-from icegraph.store import atomic_path, sha256
+from icegraph.places import is_address
+from icegraph.store import atomic_path, open_store, sha256
 
 MASKS = ("valid", "land", "cloud")
 BLOCK = 512
@@ -141,25 +142,43 @@ class Scene:
     """One pass on one grid.
 
     Args:
-        folder: Where `item.json` and its rasters lie.
+        folder: Where `item.json` and its rasters lie, as GDAL names it.
         item: The STAC item.
+        surroundings: What GDAL needs while it reads the rasters.
     """
 
     folder: Path
     item: pystac.Item
+    surroundings: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open a scene's folder.
+    def open(cls, place: Path | str) -> Self:
+        """Open a scene's folder, or one in a committed item: `s3://BUCKET/KEY`.
+
+        From S3 only `item.json` is brought, and held against its SHA-256; of the rasters only the blocks that a window touches are
+        read, which no checksum covers: fetch the item (`icegraph.store.Store.fetch`) to have all its bytes checked.
 
         Raises:
             PassError: There is no readable `item.json` there.
+            StoreError: The store does not answer, or holds something else than was committed.
         """
-        path = folder / "item.json"
-        try:
-            return cls(folder, pystac.Item.from_dict(json.loads(path.read_text())))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError) as error:
-            raise PassError(path, f"not a readable STAC item ({error})", "name a folder that calibrate or fuse wrote") from error
+        if is_address(place):
+            return cls._open_committed(str(place))
+        path = Path(place) / "item.json"
+        with _parsing(path):
+            return cls(Path(place), pystac.Item.from_dict(json.loads(path.read_text())))
+
+    @classmethod
+    def _open_committed(cls, address: str) -> Self:
+        store, key = open_store(address)
+        item, inner = store.find(key) or (None, "")
+        name = f"{inner}/item.json" if inner else "item.json"
+        if item is None or name not in item.files:
+            raise PassError(address, "no item with an item.json was committed there", "name a scene that was committed")
+        text = store.read(item, name)
+        file, surroundings = store.raster(item, name)
+        with _parsing(f"{address}/item.json"):
+            return cls(file.parent, pystac.Item.from_dict(json.loads(text)), surroundings)
 
     @property
     def id(self) -> str:
@@ -207,7 +226,7 @@ class Scene:
         part = (window or Window(0, 0, *self.grid.shape)).rasterio()
         out = []
         for band in bands:
-            with rasterio.open(self.path(band)) as dataset:
+            with self._opened(band) as dataset:
                 out.append(read_pixels(dataset, window=part))
         return np.stack(out)
 
@@ -216,8 +235,22 @@ class Scene:
         part = window or Window(0, 0, *self.grid.shape)
         if name not in self.item.assets:
             return np.zeros(part.shape, bool)
-        with rasterio.open(self.path(name)) as dataset:
+        with self._opened(name) as dataset:
             return np.asarray(dataset.read(1, window=part.rasterio()) > 0)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[rasterio.io.DatasetReader]:
+        with self.surroundings(), rasterio.open(self.path(name)) as dataset:
+            yield dataset
+
+
+@contextmanager
+def _parsing(path: Path | str) -> Iterator[None]:
+    """Make a PassError of what is raised where an `item.json` is none."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError) as error:
+        raise PassError(path, f"not a readable STAC item ({error})", "name a folder that calibrate or fuse wrote") from error
 
 
 def scene_folders(places: Iterable[Path], sensor: str | None = None) -> dict[str, Path]:

@@ -19,7 +19,7 @@ def icegraph(*words: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     said = CliRunner().invoke(app, ["--help"]).output
-    for command in ("run", "segment", "track", "evaluate", "simulate", "find", "fetch", "submit"):
+    for command in ("run", "segment", "track", "evaluate", "copy", "simulate", "find", "fetch", "submit"):
         assert command in said
 
 
@@ -69,20 +69,21 @@ def test_without_a_command_the_help_is_shown() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["segment", "s3://ice/a.SAFE", "--out", "o"],
-        ["segment", ".", "--out", "s3://ice/a.SAFE"],
-        ["run", ".", "--model", "s3://ice/a.SAFE"],
-        ["run", "s3://ice/a.SAFE"],
-        ["track", "s3://ice/a.SAFE", "--out", "o"],
-        ["evaluate", ".", "--truth", "s3://ice/a.SAFE"],
-        ["evaluate", ".", "--truth", ".", "--tracks", "s3://ice/a.SAFE"],
-        ["fetch", "s3://ice/a.SAFE", "--out", "o"],
+        ["segment", "gs://ice/a.SAFE", "--out", "o"],
+        ["segment", ".", "--out", "gs://ice/a.SAFE"],
+        ["run", ".", "--model", "gs://ice/a.SAFE"],
+        ["run", "gs://ice/a.SAFE"],
+        ["track", "gs://ice/a.SAFE", "--out", "o"],
+        ["evaluate", ".", "--truth", "gs://ice/a.SAFE"],
+        ["evaluate", ".", "--truth", ".", "--tracks", "gs://ice/a.SAFE"],
+        ["copy", "gs://ice/a.SAFE", "--out", "o"],
+        ["copy", ".", "--out", "gs://ice/a.SAFE"],
     ],
 )
 def test_an_address_is_not_taken_for_a_folder(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ended = icegraph(*words)
-    said = "icegraph: s3://ice/a.SAFE: is not on a disk that can be read here; mount the bucket and name the folder.\n"
+    said = "icegraph: gs://…: is not an address that can be read here; write s3://BUCKET/KEY, and no user or password in it.\n"
     assert (ended.returncode, ended.stderr) == (1, said)
     assert list(tmp_path.iterdir()) == []
 

@@ -45,14 +45,14 @@ def evaluate(
     from icegraph.errors import InputError, told
     from icegraph.evaluate import confusion, evaluate, flat_metrics
     from icegraph.ingest import Manifest
-    from icegraph.places import on_disk
+    from icegraph.places import brought
     from icegraph.scene import scene_folders
     from icegraph.store import read_refusal
     from icegraph.truth import find_truth
 
-    with told():
+    with told(), brought(truth) as labelled:
         places = [Path(scene.path) for scene in scenes]
-        found, known = scene_folders(places), find_truth(map(on_disk, truth))
+        found, known = scene_folders(places), find_truth(labelled)
         judged = {name: path for name, path in known.items() if name in found}
         if known and not judged:
             raise InputError(

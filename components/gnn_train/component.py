@@ -29,14 +29,14 @@ def gnn_train(
     from pathlib import Path
 
     from icegraph.errors import InputError, told
-    from icegraph.places import on_disk
+    from icegraph.places import brought
     from icegraph.progress import print_progress
     from icegraph.track.fit import fit_matcher
     from icegraph.truth import find_truth, identities
 
-    with told():
-        held = find_truth(map(on_disk, holdout))
-        known = {pass_id: path for pass_id, path in find_truth(map(on_disk, truth)).items() if pass_id not in held}
+    with told(), brought(holdout) as kept, brought(truth) as shown:
+        held = find_truth(kept)
+        known = {pass_id: path for pass_id, path in find_truth(shown).items() if pass_id not in held}
         taught = identities(Path(floes.path), known)
         if not taught:
             raise InputError("matcher", "no pass that is not held out has known floes", "give the truth of at least one")

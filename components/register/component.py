@@ -20,18 +20,17 @@ def register(
         segmenters: The models that find floes.
         matcher: The model that matches them.
         results: What evaluate wrote.
-        registry: Folder of the registry.
+        registry: Folder of the registry; in S3 (`s3://BUCKET/NAME`) it is one item, which is brought, added to and committed anew.
     """
     import json
     from pathlib import Path
 
     from icegraph.errors import told
     from icegraph.evaluate import flat_metrics
-    from icegraph.places import on_disk
+    from icegraph.places import delivered
     from icegraph.registry import judged_models, model_name, promote, register
 
-    with told():
-        place = on_disk(registry)
+    with told(), delivered(registry, "*/champion.json", brings="") as place:
         figures = flat_metrics(json.loads((Path(results.path) / "metrics.json").read_text()))
         gate = json.loads((Path(results.path) / "gate.json").read_text())
         models = [Path(model.path) for model in [*segmenters, matcher]]

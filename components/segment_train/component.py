@@ -33,17 +33,17 @@ def segment_train(
     from pathlib import Path
 
     from icegraph.errors import told
-    from icegraph.places import on_disk
+    from icegraph.places import brought
     from icegraph.progress import print_progress
     from icegraph.scene import scene_folders
     from icegraph.segment import fit_segmenter, read_config
     from icegraph.truth import find_truth
 
-    with told():
-        known, held = find_truth(map(on_disk, truth)), find_truth(map(on_disk, holdout))
+    with told(), brought(truth) as shown, brought(holdout) as kept, brought(start) as begun:
+        known, held = find_truth(shown), find_truth(kept)
         folders = scene_folders([Path(scene.path) for scene in scenes], sensor=sensor)
         mine = {pass_id: folder for pass_id, folder in folders.items() if pass_id not in held}
-        known_models = [place for place in map(on_disk, start) if read_config(place).sensor == sensor]
+        known_models = [place for place in begun if read_config(place).sensor == sensor]
         fit_segmenter(
             [folder for pass_id, folder in mine.items() if pass_id in known],
             known,

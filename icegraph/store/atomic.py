@@ -52,6 +52,18 @@ def folder_beside(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def is_beside(name: str) -> bool:
+    """Whether a folder's name is that of a hidden folder that something is written to first."""
+    return name.startswith(".") and f".{_MARK}" in name
+
+
+def remove_left(root: Path) -> None:
+    """Remove all that killed processes left in hidden folders below `root`."""
+    for parent, folders, _ in os.walk(root):
+        for name in filter(is_beside, folders):
+            _remove_if_left(Path(parent, name), Path(parent, name[1:].rpartition(f".{_MARK}")[0]))
+
+
 def _locked_folder(target: Path) -> tuple[Path, int]:
     """A new hidden folder and the lock on it; another process may take one for left, and remove it, until it is locked: then try again."""
     while True:

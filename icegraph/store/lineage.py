@@ -2,9 +2,9 @@
 
 import hashlib
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from icegraph import __version__
@@ -13,12 +13,17 @@ from icegraph import __version__
 def sha256(path: Path) -> str:
     """SHA-256 of a file, or of a folder's files with their names in sorted order, as 64 hexadecimal digits."""
     if path.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256(file)}\n".encode())
-        return digest.hexdigest()
+        return folder_sha256({file.relative_to(path).as_posix(): sha256(file) for file in path.rglob("*") if file.is_file()})
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_sha256(files: Mapping[str, str]) -> str:
+    """SHA-256 of a folder whose files, named with `/`, have these SHA-256."""
+    digest = hashlib.sha256()
+    for name in sorted(files, key=PurePosixPath):
+        digest.update(f"{name}\0{files[name]}\n".encode())
+    return digest.hexdigest()
 
 
 @cache

@@ -10,11 +10,12 @@ from kfp import dsl
 from components.evaluate.component import evaluate
 from components.gnn_train.component import gnn_train
 from components.ingest.component import ingest
+from components.register.component import register
 from components.segment.component import segment
 from components.segment_train.component import segment_train
 from icegraph.store import Refusal, write_refusal
 
-BUCKET = ["s3://ice/a"]
+BUCKET = ["gs://ice/a"]
 
 
 def artifact(path: Path) -> dsl.Dataset:
@@ -32,13 +33,17 @@ def sentence(capsys: pytest.CaptureFixture[str], task: Callable[..., Any], *argu
 def test_an_address_is_not_taken_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = artifact(tmp_path / "x")
     places = dict.fromkeys(("manifest", "floes", "tracks", "matcher", "report", "results", "metrics", "classes"), place)
-    for task, named in (
-        (ingest, {"passes": BUCKET, "manifest": place}),
-        (evaluate, {**places, "scenes": [], "segmenters": [], "truth": BUCKET, "only_known": False}),
-        (gnn_train, {"graph": place, "floes": place, "truth": BUCKET, "holdout": [], "steps": 1, "seed": 0, "model": place}),
-        (gnn_train, {"graph": place, "floes": place, "truth": [], "holdout": BUCKET, "steps": 1, "seed": 0, "model": place}),
+    # Passes are read again by later tasks, so they must lie where all tasks can read them.
+    on_disk = "icegraph: gs://ice/a: is not on a disk that can be read here; mount the bucket and name the folder.\n"
+    in_s3 = "icegraph: gs://…: is not an address that can be read here; write s3://BUCKET/KEY, and no user or password in it.\n"
+    for task, expected, named in (
+        (ingest, on_disk, {"passes": BUCKET, "manifest": place}),
+        (evaluate, in_s3, {**places, "scenes": [], "segmenters": [], "truth": BUCKET, "only_known": False}),
+        (gnn_train, in_s3, {"graph": place, "floes": place, "truth": BUCKET, "holdout": [], "steps": 1, "seed": 0, "model": place}),
+        (gnn_train, in_s3, {"graph": place, "floes": place, "truth": [], "holdout": BUCKET, "steps": 1, "seed": 0, "model": place}),
         (
             segment_train,
+            in_s3,
             {
                 "scenes": [],
                 "sensor": "sar",
@@ -51,9 +56,9 @@ def test_an_address_is_not_taken_for_a_folder(tmp_path: Path, capsys: pytest.Cap
                 "model": place,
             },
         ),
+        (register, in_s3, {"segmenters": [], "matcher": place, "results": place, "registry": BUCKET[0]}),
     ):
-        said = sentence(capsys, task.python_func, **named)
-        assert said == "icegraph: s3://ice/a: is not on a disk that can be read here; mount the bucket and name the folder.\n"
+        assert sentence(capsys, task.python_func, **named) == expected
 
 
 def test_where_every_pass_was_refused_the_reasons_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
