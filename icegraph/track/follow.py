@@ -100,9 +100,10 @@ def _follow(graph: Graph, tracks: Tracks, vectors: Vectors) -> tuple[gpd.GeoData
         for floe, place in enumerate(entry.nodes.xy):
             name, state = int(tracks.track[number][floe]), states[number, floe]
             came, goes = arriving.get((number, floe)), leaving.get((number, floe))
-            confidence = 0.0 if came is None and goes is None else float(vectors.confidence[came if goes is None else goes])
-            if goes is not None and np.isfinite(vectors.velocity[goes]).all():
-                motion = (*map(float, vectors.velocity[goes]), float(vectors.sigma[goes]))
+            link = came if goes is None else goes
+            confidence = 0.0 if link is None else float(vectors.confidence[link])
+            if link is not None and np.isfinite(vectors.velocity[link]).all():
+                motion = (*map(float, vectors.velocity[link]), float(vectors.sigma[link]))
             else:
                 on_grid = (*state.mean[2:], np.sqrt(np.trace(state.covariance[2:, 2:]) / 2))
                 motion = tuple(float(value / scale[floe]) for value in on_grid)

@@ -61,7 +61,7 @@ def test_velocity_is_the_known_drift(followed):
     assert tracks["confidence"].between(0.3, 1).all()
 
 
-def test_forecast_goes_on_in_a_straight_line_and_grows_uncertain(followed):
+def test_forecast_goes_on_in_the_same_direction_ever_more_slowly_and_grows_uncertain(followed):
     tracks = gpd.read_parquet(followed / "tracks.parquet")
     ahead = gpd.read_parquet(followed / "forecast.parquet")
     assert list(ahead.columns) == ["track_id", "time", "horizon_h", "sigma_major_m", "sigma_minor_m", "angle_deg", "confidence", "geometry"]
@@ -70,7 +70,10 @@ def test_forecast_goes_on_in_a_straight_line_and_grows_uncertain(followed):
     last = tracks.groupby("track_id").last()
     merged = ahead.merge(last[["geometry"]].rename(columns={"geometry": "last"}), on="track_id")
     moved = np.column_stack([merged.geometry.x - merged["last"].x, merged.geometry.y - merged["last"].y])
-    np.testing.assert_allclose(moved, STEP * merged["horizon_h"].to_numpy()[:, None] / 6, rtol=1e-3, atol=1)
+    share = moved @ STEP / (STEP @ STEP) / (merged["horizon_h"].to_numpy() / 6)
+    np.testing.assert_allclose(moved, share[:, None] * STEP * merged["horizon_h"].to_numpy()[:, None] / 6, rtol=0.02, atol=30)
+    means = pd.Series(share).groupby(merged["horizon_h"]).mean()
+    assert 1 > means[6] > means[24] > means[48] > 0.4
     assert (ahead.groupby("track_id")["sigma_major_m"].diff().dropna() > 0).all()
     assert (ahead["sigma_major_m"] >= ahead["sigma_minor_m"]).all()
     assert ahead["time"].min().to_pydatetime() == START + pd.Timedelta(hours=24)
