@@ -3,9 +3,9 @@
     <key>/content-<SHA-256 of the item>/<file>   the files, put first; readers do not look here without a commit
     <key>/committed-00000001.json                a commit, put last: the files that belong to the item, with SHA-256 and size
 
-The last commit counts. A commit is made only where its number is free, which an S3 server decides between two writers, so the files
-of two never mix. What a killed writer left, and what was replaced, stays for a day, for those who still read it, and is removed by a
-later writer of the same item.
+The last commit counts. A commit is made only where its number is free, which the server decides between two writers; where it lets both
+in, as Swift's S3 may, the later one counts. The files of two never mix. What a killed writer left, and what was replaced, stays for a day,
+for those who still read it, and is removed by a later writer of the same item.
 """
 
 import hashlib
