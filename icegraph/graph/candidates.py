@@ -32,8 +32,9 @@ def candidate_edges(
     """
     if len(a) == 0 or len(b) == 0:
         return np.zeros((2, 0), np.int64), np.zeros((len(a), 2))
-    seen = pattern.at(a.xy)
-    drift = np.where(np.isfinite(seen), seen, coarse_drift(a, b, reach_m))
+    drift = pattern.at(a.xy)
+    unknown = np.flatnonzero(np.isnan(drift).any(axis=1))
+    drift[unknown] = coarse_drift(a, b, reach_m, unknown)
     parts = (count - count // 3 - count // 6, count // 3, count // 6)
     found = []
     for first in range(0, len(a), _ROWS):
@@ -50,18 +51,21 @@ def candidate_edges(
     return np.concatenate(found, axis=1), drift
 
 
-def coarse_drift(a: Nodes, b: Nodes, reach_m: float) -> NDArray[np.float64]:
-    """Where the surroundings of each floe seem to have drifted [Na, 2], metres.
+def coarse_drift(a: Nodes, b: Nodes, reach_m: float, floes: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Where the surroundings of each of the `floes` [N] of `a` (default: of all) seem to have drifted [N, 2], metres.
 
     A vote, as in the generalised Hough transform (Ballard 1981, doi 10.1016/0031-3203(81)90009-1): each floe votes for the way to each of
     the few floes within reach that look most like it; of the votes of a floe's surroundings the densest spot wins.
     """
+    asked = np.arange(len(a)) if floes is None else floes
+    if not asked.size:
+        return np.zeros((0, 2))
     ways, weights = _votes(a, b, reach_m)
-    near = np.concatenate([np.arange(len(a))[:, None], neighbours(a.xy, _VOTERS - 1)], axis=1)
+    near = np.concatenate([np.arange(len(a))[:, None], neighbours(a.xy, _VOTERS - 1)], axis=1)[asked]
     # Ice a few floes away drifts differently by a part of the spacing, and less than half of the reach.
     width = np.minimum(0.8 * (np.median(spacing(a.xy)) + np.median(spacing(b.xy))), 0.5 * reach_m)
-    drift = np.zeros((len(a), 2))
-    for first in range(0, len(a), 64):
+    drift = np.zeros((asked.size, 2))
+    for first in range(0, asked.size, 64):
         rows = near[first : first + 64]
         way, weight = ways[rows].reshape(len(rows), -1, 2), weights[rows].reshape(len(rows), -1)
         # 1 - |w - w'|² for all pairs of votes, in single precision and in place: this is what candidates cost.

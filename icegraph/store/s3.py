@@ -57,9 +57,9 @@ class S3:
     def __init__(self, bucket: str) -> None:
         self._bucket = bucket
         with self._speaking_of(""):
-            self._session = boto3.Session(**_mounted_secret())
+            self._session = session()
             region = self._session.region_name or "us-east-1"
-            self._client = self._session.client("s3", endpoint_url=_endpoint(), region_name=region, config=Config(**_SETTINGS))
+            self._client = self._session.client("s3", endpoint_url=endpoint(), region_name=region, config=Config(**_SETTINGS))
 
     def address(self, key: str) -> str:  # noqa: D102
         return f"s3://{self._bucket}/{key}"
@@ -169,8 +169,21 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "without a reason"))
 
 
-def _endpoint() -> str | None:
-    """The server that the environment names; None for what a profile names, or AWS."""
+def session() -> boto3.Session:
+    """Who asks, and in which region.
+
+    Raises:
+        InputError: ICEGRAPH_S3_SECRET names a folder without credentials.
+    """
+    return boto3.Session(**_mounted_secret(), region_name=os.environ.get("AWS_REGION"))
+
+
+def endpoint() -> str | None:
+    """The server that the environment names; None for what a profile names, or AWS.
+
+    Raises:
+        InputError: It names something else than a server.
+    """
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_S3_ENDPOINT")
     name = next((name for name in names if os.environ.get(name)), None)
     if name is None:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import boto3
 import pytest
+from pyarrow import fs
 from s3_relay import Relay
 
 from icegraph.errors import InputError, StoreError
+from icegraph.ingest.catalogue.filesystem import open_place
 from icegraph.store import Store, open_store, sha256
 from icegraph.store.s3 import PART, S3
 
@@ -217,6 +219,8 @@ def test_a_mounted_kubernetes_secret_tells_who_asks(
         monkeypatch.setenv(variable, "wrong")
     monkeypatch.setenv("ICEGRAPH_S3_SECRET", str(tmp_path / "secret"))
     assert Store(S3(bucket)).list() == ["k"]
+    listing, root, _ = open_place(f"s3://{bucket}/k")
+    assert listing.get_file_info(fs.FileSelector(root, recursive=True))
     (tmp_path / "secret" / names[1]).unlink()
     with pytest.raises(InputError, match=r"holds neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY nor accesskey and secretkey; mount"):
         S3(bucket)

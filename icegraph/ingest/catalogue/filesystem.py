@@ -12,8 +12,7 @@ from icegraph.errors import InputError
 def open_place(place: str) -> tuple[fs.FileSystem, str, str]:
     """The file system of a place, the place's path there, and what stands before such a path in an address (`s3://`, or nothing).
 
-    Of the environment: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION, AWS_NO_SIGN_REQUEST, and the AWS credentials wherever that
-    chain looks for them.
+    Server, region and credentials are those of `icegraph.store.s3`; AWS_NO_SIGN_REQUEST asks without any.
 
     Raises:
         InputError: There is no such folder, or the address is of another kind.
@@ -30,12 +29,17 @@ def open_place(place: str) -> tuple[fs.FileSystem, str, str]:
 
 
 def _s3() -> fs.S3FileSystem:
-    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
+    from icegraph.store.s3 import endpoint, session
+
+    server, asking = urlsplit(endpoint() or ""), session()
+    known = asking.get_credentials() if os.environ.get("ICEGRAPH_S3_SECRET") else None  # all else Arrow finds by itself
     return fs.S3FileSystem(
+        access_key=known.access_key if known else None,
+        secret_key=known.secret_key if known else None,
         anonymous=os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1"),
-        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-        scheme=endpoint.scheme or None,
-        endpoint_override=endpoint.netloc or None,
+        region=asking.region_name,
+        scheme=server.scheme or None,
+        endpoint_override=server.netloc or None,
         connect_timeout=10,
         request_timeout=60,
     )
