@@ -9,7 +9,8 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
    watershed of the distance map with a bounded reach, which is enough as markers end only `marker_px` inside the boundary.
 3. *Holes*: what is enclosed in one floe becomes part of it, if it is small, or not large and not surely water; so do islands, pieces
    with no gap to the one floe around them.
-4. Areas are counted over all windows, small floes are dropped, ids made dense in the order of each floe's first marker pixel.
+4. Areas and convex hulls are gathered over all windows; small floes are dropped, and what is too ragged to be one: fields of slush and
+   consolidated pack come out as one piece with bays and holes. Ids are made dense in the order of each floe's first marker pixel.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label, maximum_filter
 
@@ -79,6 +81,7 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
     """
     numbers = _mark(maps, shape, rule, markers, size)
     areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    hulls = _Hulls(len(areas))
     for window in tiles(shape, size):
         outer = window.padded(HALO, shape)
         grown = numbers[markers.read(outer)]
@@ -88,7 +91,8 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
         pixels = grown[window.within(outer).slices]
         floes.write(window, pixels)
         areas += np.bincount(pixels.ravel(), minlength=len(areas))
-    kept = areas >= rule.min_area_px
+        hulls.add(window, pixels)
+    kept = (areas >= rule.min_area_px) & (areas >= rule.min_solidity * hulls.areas())
     kept[0] = False
     return Floes(floes, np.where(kept, np.cumsum(kept), 0).astype(np.uint32))
 
@@ -176,6 +180,47 @@ def _around(pieces: NDArray[np.integer], ids: IdArray) -> tuple[IdArray, NDArray
     most, floe = np.zeros(count), np.zeros(count, np.uint32)
     most[piece[order]], floe[piece[order]] = contacts[order], neighbour[order]
     return floe, most / np.maximum(total, 1)
+
+
+class _Hulls:
+    """The convex hulls of floes 1…n - 1, from the windows that they lie in."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._ids: list[NDArray[np.int64]] = []
+        self._points: list[NDArray[np.float64]] = []
+
+    def add(self, window: Window, ids: IdArray) -> None:
+        """Take the ids [H, W] of a window. A hull runs through the middles of its outermost pixels' sides."""
+        inner = np.pad(ids, ((0, 0), (1, 1)))
+        rows, cols = np.nonzero(inner[:, 1:] != inner[:, :-1])  # a run of one id ends before col, or one begins at it
+        before, after = inner[rows, cols], inner[rows, cols + 1]
+        of = np.concatenate([before, after]).astype(np.int64)
+        row, side = np.concatenate([rows, rows]) + window.row + 0.5, np.concatenate([cols, cols]) + float(window.col)
+        ends = np.repeat([-0.5, 0.5], len(rows))  # from the side to the middle of the pixel on this id's side of it
+        points = np.concatenate([np.stack([row, side], 1), *(np.stack([row + up, side + ends], 1) for up in (-0.5, 0.5))])
+        self._keep(np.tile(of, 3), points)
+
+    def _keep(self, ids: NDArray[np.int64], points: NDArray[np.float64]) -> None:
+        names, hulls = self._hulls(ids, points)
+        corners, index = shapely.get_coordinates(hulls, return_index=True)
+        self._ids.append(names[index])
+        self._points.append(corners)
+
+    @staticmethod
+    def _hulls(ids: NDArray[np.int64], points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+        """Each id but 0 with the hull of its points."""
+        order = np.flatnonzero(ids)[np.argsort(ids[ids > 0], kind="stable")]
+        names, index = np.unique(ids[order], return_inverse=True)
+        return names, shapely.convex_hull(shapely.multipoints(points[order], indices=index))
+
+    def areas(self) -> NDArray[np.float64]:
+        """Area of each floe's hull [n], pixels; 0 where there was none."""
+        found = np.zeros(self._count)
+        if self._ids:
+            names, hulls = self._hulls(np.concatenate(self._ids), np.concatenate(self._points))
+            found[names] = shapely.area(hulls)
+        return found
 
 
 def _mark(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, size: int) -> IdArray:

@@ -15,9 +15,7 @@ from icegraph.segment.predict import predict_values
 Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Floe probability and distance to the floe's boundary, each [H, W]."""
 
-# Optical scenes unlike the training's give lower probabilities: a threshold as high as suits held-out pieces of the training's own scenes
-# would lose floes there (of simulated and real MODIS scenes: best at 0.45 and 0.3), so only low ones are offered.
-_PROBABILITIES = {"optical": (0.3, 0.35), "sar": (0.4, 0.5, 0.6, 0.7)}
+_PROBABILITIES = (0.3, 0.4, 0.5, 0.6)
 _MARKERS_PX = (1.6, 1.9, 2.2)
 _JUDGED_PX = 40  # floes are judged from this size on: smaller ones are drawn incompletely by hand too
 
@@ -30,7 +28,7 @@ def tune_rule(model: Segmenter, chips: Sequence[Chip]) -> FloeRule:
         figures = _figures(maps, chips, rule)
         return figures["f1"], figures["pq"]
 
-    choices = product(_PROBABILITIES[model.config.sensor], _MARKERS_PX)
+    choices = product(_PROBABILITIES, _MARKERS_PX)
     return max((FloeRule(probability=probability, marker_px=marker) for probability, marker in choices), key=quality)
 
 
