@@ -35,7 +35,7 @@ History = list[dict[str, float | str]]
 _MOST_CHIPS = 64  # about 4 MB each at five bands
 _CHIP = 3  # side of a chip, crops
 _HELD_OUT = 8  # one scene in so many is kept for validation
-_TUNED_ON = 16  # chips
+_TUNED_ON = 6  # chips
 _RATE = 2e-3
 _EPOCH = 25  # steps
 _NAMES = {"unet": "U-Net", "linknet": "LinkNet", "segformer": "SegFormer with a branch at full resolution"}
@@ -142,7 +142,7 @@ def fit_segmenter(
             history.append(epoch)
             progress("train on known floes", (pretrain_steps + float(epoch["step"])) / (pretrain_steps + steps))
         model.eval().cpu()
-        rule = tune_rule(model, [*held_out, *train][:_TUNED_ON])
+        rule = tune_rule(model, held_out[:_TUNED_ON]) if held_out else config.rule
         scores = score(model, held_out, rule) if held_out else {}
         config = config.model_copy(update={"rule": rule})
         _save(out, model, config, record | {"held_out": scores, "epochs": history}, budget)
