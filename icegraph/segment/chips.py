@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import binary_closing, distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch.nn import functional
 
 from icegraph.errors import InputError
@@ -21,10 +21,9 @@ from icegraph.truth import IGNORE, read_labels
 FloatArray = NDArray[np.float32]
 UNKNOWN = 255  # class of a pixel of which nothing is known
 NOT_FLOE = 254  # class of a pixel of which only that is known
-ZOOM = (0.5, 1.7)
+ZOOM = (0.6, 1.8)
 _ON_FLOES = 0.9  # share of the crops that lie about a known floe, where a chip has any
 _NEAR_PX = 2.5
-_SQUARE = np.ones((3, 3), bool)
 _SMALLEST_PX = 16  # a whole floe below this after zooming cannot be told from brash: it is left out of the loss
 
 
@@ -62,7 +61,7 @@ class Crop:
         inputs: [2C + 1, H, W].
         classes: As in `Chip` [H, W].
         distance: To the floe's boundary [H, W], pixels, capped; 0 outside floes.
-        near: 1 within two pixels of a boundary, 2 in a narrow gap between floes, else 0 [H, W].
+        near: 1 within two pixels of a boundary, else 0 [H, W].
     """
 
     inputs: FloatArray
@@ -277,10 +276,4 @@ def _example(
     away = edge_distance(compact)
     distance = np.where(compact > 0, np.minimum(away + 1, np.float32(cap)), np.float32(0))
     known = np.where(valid, np.where(small[compact], UNKNOWN, classes), UNKNOWN).astype(np.uint8)
-    near = (away < _NEAR_PX).astype(np.float32) + _narrow(compact > 0)
-    return Crop(network_input(values, valid, reach), known, distance, near.astype(np.float32))
-
-
-def _narrow(floes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Gaps [H, W] of up to two pixels between floes."""
-    return np.asarray(binary_closing(floes, _SQUARE) & ~floes)
+    return Crop(network_input(values, valid, reach), known, distance, (away < _NEAR_PX).astype(np.float32))

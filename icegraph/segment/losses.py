@@ -19,7 +19,7 @@ def segment_loss(logits: Tensor, distance: Tensor, classes: Tensor, true_distanc
         distance: Predicted, [B, H, W], pixels.
         classes: [B, H, W], int64: 0 water, 1 brash, 2 floe, `NOT_FLOE`: water or brash, `UNKNOWN`: no loss.
         true_distance: [B, H, W], pixels, capped.
-        near: 1 beside a boundary, 2 in a narrow gap, else 0, [B, H, W].
+        near: 1 beside a boundary, else 0, [B, H, W].
     """
     weight = (classes != UNKNOWN).float() * (1 + (_NEAR - 1) * near)
     total = weight.sum().clamp(min=1)

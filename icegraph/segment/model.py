@@ -31,7 +31,7 @@ class FloeRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     probability: float = Field(0.4, gt=0, lt=1)
-    marker_px: float = Field(1.6, gt=0)
+    marker_px: float = Field(1.9, gt=0)
     min_area_px: int = Field(25, ge=1)
     min_solidity: float = Field(0.7, ge=0, lt=1)
 
