@@ -44,6 +44,7 @@ class Network(StrEnum):
     unet = "unet"
     linknet = "linknet"
     segformer = "segformer"
+    threshold = "threshold"
 
 
 Passes = Annotated[

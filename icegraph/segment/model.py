@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icegraph.errors import ModelError
-from icegraph.segment.networks import STRIDE, Network, UNetSizes, build
+from icegraph.segment.networks import STRIDE, Backbone, Network, ThresholdSizes, UNetSizes, build
 from icegraph.segment.normalise import channels
+from icegraph.segment.threshold import Threshold
 from icegraph.weights import load_weights
 
 WATER, BRASH, FLOE = 0, 1, 2
@@ -79,9 +80,14 @@ class Segmenter(nn.Module):
         super().__init__()
         self.config = config
         inputs = channels(len(config.bands))
-        self.network = build(config.network, inputs)
-        self.outputs = nn.Conv2d(self.network.width, 4, 1)
-        self.repaint = nn.Conv2d(self.network.width, inputs - 1, 1)
+        self.network: Backbone
+        self.outputs: nn.Module = nn.Identity()
+        self.repaint: nn.Module = nn.Identity()
+        if isinstance(config.network, ThresholdSizes):
+            self.network = Threshold(config.network, config.bands)
+        else:
+            self.network = build(config.network, inputs)
+            self.outputs, self.repaint = (nn.Conv2d(self.network.width, count, 1) for count in (4, inputs - 1))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Predict.

@@ -80,7 +80,26 @@ class SegFormerSizes(BaseModel):
         return self
 
 
-Network = Annotated[UNetSizes | LinkNetSizes | SegFormerSizes, Field(discriminator="arch")]
+class ThresholdSizes(BaseModel):
+    """No network: see `icegraph.segment.threshold`.
+
+    Attributes:
+        arch: Tells it from the networks.
+        local: A pixel is ice above this on its neighbourhood's scale.
+        scene: And above this on the scene's scale.
+        blur_px: Smoothing of the distance to the boundary, pixels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arch: Literal["threshold"] = "threshold"
+    local: float = 0.0
+    scene: float = -0.8
+    blur_px: float = Field(0.6, ge=0, le=10)
+
+
+Learned = UNetSizes | LinkNetSizes | SegFormerSizes
+Network = Annotated[Learned | ThresholdSizes, Field(discriminator="arch")]
 
 
 class Backbone(nn.Module):
@@ -89,7 +108,7 @@ class Backbone(nn.Module):
     width: int
 
 
-def build(network: UNetSizes | LinkNetSizes | SegFormerSizes, inputs: int) -> Backbone:
+def build(network: Learned, inputs: int) -> Backbone:
     """The network of these sizes for `inputs` channels, with random weights."""
     match network:
         case UNetSizes():

@@ -25,9 +25,9 @@ from icegraph.segment.checkpoint import Checkpoint
 from icegraph.segment.chips import Chip, Crop, crop_at_random, cut_chips
 from icegraph.segment.losses import repaint_loss, segment_loss
 from icegraph.segment.model import CONFIG, WEIGHTS, FloeRule, Segmenter, SegmenterConfig, load_segmenter
-from icegraph.segment.networks import STRIDE
+from icegraph.segment.networks import STRIDE, ThresholdSizes
 from icegraph.segment.normalise import INPUTS
-from icegraph.segment.tune import score, tune_rule
+from icegraph.segment.tune import score, tune_rule, tune_threshold
 from icegraph.store import atomic_dir, code_version, sha256
 
 History = list[dict[str, float | str]]
@@ -38,7 +38,12 @@ _HELD_OUT = 8  # one scene in so many is kept for validation
 _TUNED_ON = 6  # chips
 _RATE = 2e-3
 _EPOCH = 25  # steps
-_NAMES = {"unet": "U-Net", "linknet": "LinkNet", "segformer": "SegFormer with a branch at full resolution"}
+_NAMES = {
+    "threshold": "threshold on local brightness",
+    "unet": "U-Net",
+    "linknet": "LinkNet",
+    "segformer": "SegFormer with a branch at full resolution",
+}
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,14 @@ def fit_segmenter(
         "seed": seed,
         "budget": asdict(budget),
     }
+    if isinstance(config.network, ThresholdSizes):
+        config, history = tune_threshold(config, (held_out or train)[:_TUNED_ON]), []
+        model = Segmenter(config).eval()
+        _save(out, model, config, record | _figures(model, held_out, config.rule, history), budget)
+        return
+    others = [path for path in dict.fromkeys([*scenes, *unlabelled]) if path not in labelled]
     with Checkpoint(out, record | {"config": config.model_dump(mode="json")}) as checkpoint:
-        history: History = checkpoint.history
-        others = [path for path in dict.fromkeys([*scenes, *unlabelled]) if path not in labelled]
+        history = checkpoint.history
         if pretrain_steps and not checkpoint.done("pretrain"):
             bare = cut_chips(others, {}, config.bands, side, _MOST_CHIPS, rng) if others else []
             for epoch in _pretrain(model, [*train, *bare], budget, seed, checkpoint):
@@ -143,9 +153,12 @@ def fit_segmenter(
             progress("train on known floes", (pretrain_steps + float(epoch["step"])) / (pretrain_steps + steps))
         model.eval().cpu()
         rule = tune_rule(model, held_out[:_TUNED_ON]) if held_out else config.rule
-        scores = score(model, held_out, rule) if held_out else {}
         config = config.model_copy(update={"rule": rule})
-        _save(out, model, config, record | {"held_out": scores, "epochs": history}, budget)
+        _save(out, model, config, record | _figures(model, held_out, rule, history), budget)
+
+
+def _figures(model: Segmenter, held_out: Sequence[Chip], rule: FloeRule, history: History) -> dict[str, Any]:
+    return {"held_out": score(model, held_out, rule) if held_out else {}, "epochs": history}
 
 
 def _new(scenes: Sequence[Path], sensor: str, settings: Mapping[str, Any]) -> Segmenter:

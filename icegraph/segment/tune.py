@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from icegraph.grid import Window
 from icegraph.segment.chips import UNKNOWN, Chip
 from icegraph.segment.instances import find_floes
-from icegraph.segment.model import FLOE, FloeRule, Segmenter
+from icegraph.segment.model import FLOE, FloeRule, Segmenter, SegmenterConfig
+from icegraph.segment.networks import ThresholdSizes
 from icegraph.segment.predict import predict_values
+from icegraph.segment.threshold import BLURS_PX, LOCAL, MARKERS_PX, SCENE
 
 Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Floe probability and distance to the floe's boundary, each [H, W]."""
@@ -30,6 +32,19 @@ def tune_rule(model: Segmenter, chips: Sequence[Chip]) -> FloeRule:
 
     choices = product(_PROBABILITIES, _MARKERS_PX)
     return max((FloeRule(probability=probability, marker_px=marker) for probability, marker in choices), key=quality)
+
+
+def tune_threshold(config: SegmenterConfig, chips: Sequence[Chip]) -> SegmenterConfig:
+    """The threshold, and with it the rule, of the best F1 over the chips."""
+    best, tuned = -1.0, config
+    for local, scene, blur_px in product(LOCAL, SCENE, BLURS_PX):
+        network = ThresholdSizes(local=local, scene=scene, blur_px=blur_px)
+        maps = [_predict(Segmenter(config.model_copy(update={"network": network})).eval(), chip) for chip in chips]
+        for marker in MARKERS_PX:
+            rule = FloeRule(marker_px=marker)
+            if (f1 := _figures(maps, chips, rule)["f1"]) > best:
+                best, tuned = f1, config.model_copy(update={"network": network, "rule": rule})
+    return tuned
 
 
 def score(model: Segmenter, chips: Sequence[Chip], rule: FloeRule) -> dict[str, float]:

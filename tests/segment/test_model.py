@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.ndimage import distance_transform_edt
 
 from icegraph.errors import ModelError
 from icegraph.segment.model import Segmenter, SegmenterConfig, load_segmenter
-from icegraph.segment.networks import LinkNetSizes, SegFormerSizes, UNetSizes
+from icegraph.segment.networks import LinkNetSizes, SegFormerSizes, ThresholdSizes, UNetSizes
 
 CONFIG = SegmenterConfig(sensor="optical", bands=("red", "nir"))
 NETWORKS = [UNetSizes(), LinkNetSizes(), SegFormerSizes()]
@@ -56,6 +58,20 @@ def test_the_network_is_small(network: UNetSizes | LinkNetSizes | SegFormerSizes
     model = Segmenter(SegmenterConfig(sensor="sar", bands=bands, network=network))
     assert sum(p.numel() for p in model.parameters()) < 2_000_000
     assert sum(p.numel() * p.element_size() for p in model.state_dict().values()) < 10e6
+
+
+def test_the_threshold_finds_what_is_brighter_than_its_neighbourhood() -> None:
+    network = ThresholdSizes(local=0.0, scene=-0.5, blur_px=0)
+    model = Segmenter(CONFIG.model_copy(update={"network": network})).eval()
+    inputs = torch.full((1, 5, 32, 32), -1.0)
+    inputs[:, 4] = 1
+    inputs[:, :4, 8:20, 10:26] = 1
+    logits, distance = model(inputs)
+    floe = torch.zeros(32, 32, dtype=torch.bool)
+    floe[8:20, 10:26] = True
+    assert torch.equal(logits.argmax(1)[0] == 2, floe)
+    assert not (logits.argmax(1) == 1).any()
+    np.testing.assert_allclose(distance[0], distance_transform_edt(floe), atol=1e-4)
 
 
 def test_save_and_load_gives_the_same_answer(saved: Path) -> None:
