@@ -23,12 +23,14 @@ class Checkpoint:
     Args:
         out: Where the training's result will be; the state is in a hidden folder beside it.
         identity: What the training depends on: a state of another one is not used.
+        writes: Whether this process keeps states; of several, one does.
 
     Attributes:
         history: The epochs told before the state was kept.
     """
 
-    def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, identity: Mapping[str, Any], *, writes: bool = True) -> None:
+        self._writes = writes
         self._folder = out.with_name(f".{out.name}.training")
         self._identity = json.loads(json.dumps(identity))
         self._state, self._tensors = self._read()
@@ -38,7 +40,7 @@ class Checkpoint:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
+        if error is None and self._writes:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def done(self, phase: str) -> bool:
@@ -72,6 +74,8 @@ class Checkpoint:
 
     def keep(self, phase: str, step: int, steps: int, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> None:
         """Replace the kept state by that after `step` of `steps`."""
+        if not self._writes:
+            return
         tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
         for index, state in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}

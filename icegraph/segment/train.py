@@ -27,6 +27,7 @@ from icegraph.segment.losses import repaint_loss, segment_loss
 from icegraph.segment.model import CONFIG, WEIGHTS, FloeRule, Segmenter, SegmenterConfig, load_segmenter
 from icegraph.segment.networks import STRIDE, ThresholdSizes
 from icegraph.segment.normalise import INPUTS
+from icegraph.segment.team import Team, team
 from icegraph.segment.tune import score, tune_rule, tune_threshold
 from icegraph.store import atomic_dir, code_version, sha256
 
@@ -54,7 +55,7 @@ class Budget:
         pretrain_steps: Steps of repainting hidden patches.
         steps: Steps with known floes.
         crop: Side of a training crop, pixels; a multiple of 16.
-        batch: Crops a step.
+        batch: Crops a step, by all processes together.
     """
 
     pretrain_steps: int = 60
@@ -88,7 +89,8 @@ def fit_segmenter(
     """Train a segmenter and write its folder: `config.json`, `model.safetensors`, `history.json`, `README.md`.
 
     Trains on a GPU where there is one. On a CPU, the same scenes, seed, budget, version and number of threads give the same bytes, also if
-    the training is stopped and called again: it goes on from the last of the states that it keeps beside `out` while it trains.
+    the training is stopped and called again: it goes on from the last of the states that it keeps beside `out` while it trains. Started by
+    torchrun, the processes share each batch, and need `out` on a disk that all see.
 
     Args:
         scenes: Folders of scenes of one sensor.
@@ -119,46 +121,40 @@ def fit_segmenter(
     torch.manual_seed(seed)
     model = _new(scenes, sensor, settings) if start is None else _known(start, sensor, settings)
     config = model.config
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster than the usual layout
-    side = _CHIP * crop
-    chips = cut_chips(labelled, truth, config.bands, side, _MOST_CHIPS, rng)
+    chips = cut_chips(labelled, truth, config.bands, _CHIP * crop, _MOST_CHIPS, rng)
     train, held_out = _split(chips) if hold_out else (chips, [])
     parents = {Scene.open(path).id: sha256(path / "item.json") for path in dict.fromkeys([*scenes, *unlabelled])}
-    labels = {name: sha256(truth[name]) for name in sorted(parents.keys() & truth.keys())}
-    origin = None if start is None else sha256(start / WEIGHTS)
-    record = {
+    record: dict[str, Any] = {
         "parents": parents,
-        "labels": labels,
-        "goes_on_from": origin,
+        "labels": {name: sha256(truth[name]) for name in sorted(parents.keys() & truth.keys())},
+        "goes_on_from": None if start is None else sha256(start / WEIGHTS),
         "software": code_version(),
         "seed": seed,
         "budget": asdict(budget),
     }
     if isinstance(config.network, ThresholdSizes):
-        config, history = tune_threshold(config, (held_out or train)[:_TUNED_ON]), []
-        model = Segmenter(config).eval()
-        _save(out, model, config, record | _figures(model, held_out, config.rule, history), budget)
+        config = tune_threshold(config, (held_out or train)[:_TUNED_ON])
+        _save(out, Segmenter(config).eval(), held_out, record | {"epochs": []}, budget)
         return
     others = [path for path in dict.fromkeys([*scenes, *unlabelled]) if path not in labelled]
-    with Checkpoint(out, record | {"config": config.model_dump(mode="json")}) as checkpoint:
-        history = checkpoint.history
+    with team() as our, Checkpoint(out, record | {"config": config.model_dump(mode="json")}, writes=our.leads) as checkpoint:
+        model.to(our.device)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster than the usual layout
+        history: History = checkpoint.history
         if pretrain_steps and not checkpoint.done("pretrain"):
-            bare = cut_chips(others, {}, config.bands, side, _MOST_CHIPS, rng) if others else []
-            for epoch in _pretrain(model, [*train, *bare], budget, seed, checkpoint):
+            bare = cut_chips(others, {}, config.bands, _CHIP * crop, _MOST_CHIPS, rng) if others else []
+            for epoch in _pretrain(model, [*train, *bare], budget, seed, checkpoint, our):
                 history.append(epoch)
                 progress("pre-train on hidden patches", float(epoch["step"]) / (pretrain_steps + steps))
-        for epoch in _train(model, train, held_out, budget, seed, checkpoint):
+        for epoch in _train(model, train, held_out, budget, seed, checkpoint, our):
             history.append(epoch)
             progress("train on known floes", (pretrain_steps + float(epoch["step"])) / (pretrain_steps + steps))
-        model.eval().cpu()
-        rule = tune_rule(model, held_out[:_TUNED_ON]) if held_out else config.rule
-        config = config.model_copy(update={"rule": rule})
-        _save(out, model, config, record | _figures(model, held_out, rule, history), budget)
-
-
-def _figures(model: Segmenter, held_out: Sequence[Chip], rule: FloeRule, history: History) -> dict[str, Any]:
-    return {"held_out": score(model, held_out, rule) if held_out else {}, "epochs": history}
+        if our.leads:
+            model.eval().cpu()
+            if held_out:
+                model.config = config.model_copy(update={"rule": tune_rule(model, held_out[:_TUNED_ON])})
+            _save(out, model, held_out, record | {"epochs": history}, budget)
+        our.wait()
 
 
 def _new(scenes: Sequence[Path], sensor: str, settings: Mapping[str, Any]) -> Segmenter:
@@ -190,8 +186,8 @@ def _split(chips: list[Chip]) -> tuple[list[Chip], list[Chip]]:
 class _Examples(Dataset[tuple[Tensor, ...]]):
     """Batch `step` of a phase: inputs, classes, distance and near (see `Crop`), each [B, …]."""
 
-    def __init__(self, chips: Sequence[Chip], budget: Budget, config: SegmenterConfig, seed: Sequence[int]) -> None:
-        self._chips, self._budget, self._config, self._seed = chips, budget, config, seed
+    def __init__(self, chips: Sequence[Chip], budget: Budget, config: SegmenterConfig, seed: Sequence[int], our: Team) -> None:
+        self._chips, self._budget, self._config, self._seed, self._our = chips, budget, config, seed, our
         # A chip with many floes has more to tell, and yet no region may drown the others.
         weights = np.sqrt([1.0 + chip.floes for chip in chips])
         self._weights = weights / weights.sum()
@@ -200,7 +196,12 @@ class _Examples(Dataset[tuple[Tensor, ...]]):
         rng = np.random.default_rng([*self._seed, step])
         chips = rng.choice(len(self._chips), self._budget.batch, p=self._weights)
         size, reach, cap = self._budget.crop, self._config.local_px, self._config.distance_cap_px
-        return _stack([crop_at_random(self._chips[index], size, reach, cap, rng) for index in chips])
+        return _stack(
+            [
+                crop_at_random(self._chips[chips[index]], size, reach, cap, np.random.default_rng([*self._seed, step, index]))
+                for index in self._our.share(self._budget.batch)
+            ]
+        )
 
     def from_step(self, first: int, last: int) -> Iterator[tuple[Tensor, ...]]:
         """The batches of the steps first … last, prepared in another process while the network learns, where there is a core for it."""
@@ -216,7 +217,7 @@ def _stack(crops: Sequence[Crop]) -> tuple[Tensor, ...]:
 
 
 def _pretrain(
-    model: Segmenter, chips: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint
+    model: Segmenter, chips: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint, our: Team
 ) -> Iterator[dict[str, float | str]]:
     """Masked image modelling (SimMIM, Xie et al. 2022, doi 10.48550/arXiv.2111.09886): hide patches, repaint them, judge only them."""
     steps = budget.pretrain_steps
@@ -224,13 +225,13 @@ def _pretrain(
     first = checkpoint.resume("pretrain", {"model": model}, optimiser, schedule)
     model.train()
     losses: list[float] = []
-    batches = _Examples(chips, budget, model.config, (seed, 0)).from_step(first, steps)
+    batches = _Examples(chips, budget, model.config, (seed, 0), our).from_step(first, steps)
     for step, (inputs, *_) in enumerate(batches, first):
         inputs = _to(inputs, model)
         hidden = _hide(inputs.shape, np.random.default_rng([seed, 0, step, 1])).to(inputs.device)
         with _half(inputs.device):
             repainted = model.reconstruct(inputs * ~hidden)
-        _descend(model, optimiser, repaint_loss(repainted.float(), inputs, hidden), losses)
+        _descend(model, optimiser, repaint_loss(repainted.float(), inputs, hidden), losses, our)
         schedule.step()
         if step % _EPOCH == 0 or step == steps:
             yield {"phase": "pretrain", "step": step, "loss": round(float(np.mean(losses)), 6)}
@@ -239,7 +240,7 @@ def _pretrain(
 
 
 def _train(
-    model: Segmenter, chips: Sequence[Chip], held_out: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint
+    model: Segmenter, chips: Sequence[Chip], held_out: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint, our: Team
 ) -> Iterator[dict[str, float | str]]:
     """Supervised training; the model ends with the moving average of its weights, which is steadier than the last ones."""
     steps = budget.steps
@@ -249,9 +250,9 @@ def _train(
     first = checkpoint.resume("train", {"model": model, "average": average}, optimiser, schedule)
     checks = _checks(held_out, budget, model.config, seed)
     losses: list[float] = []
-    for step, batch in enumerate(_Examples(chips, budget, model.config, (seed, 1)).from_step(first, steps), first):
+    for step, batch in enumerate(_Examples(chips, budget, model.config, (seed, 1), our).from_step(first, steps), first):
         model.train()
-        _descend(model, optimiser, _loss(model, batch), losses)
+        _descend(model, optimiser, _loss(model, batch), losses, our)
         schedule.step()
         average.update_parameters(model)
         if step % _EPOCH == 0 or step == steps:
@@ -301,9 +302,10 @@ def _loss(model: Segmenter, batch: tuple[Tensor, ...]) -> Tensor:
     return segment_loss(logits.float(), depth.float(), classes.long(), distance, near)
 
 
-def _descend(model: Segmenter, optimiser: torch.optim.Optimizer, loss: Tensor, losses: list[float]) -> None:
+def _descend(model: Segmenter, optimiser: torch.optim.Optimizer, loss: Tensor, losses: list[float], our: Team) -> None:
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    our.average(model.parameters())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     losses.append(loss.item())
@@ -317,15 +319,18 @@ def _hide(shape: torch.Size, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(coarse.repeat(side, 2).repeat(side, 3)[:, :, :height, :width].copy())
 
 
-def _save(out: Path, model: Segmenter, config: SegmenterConfig, record: dict[str, Any], budget: Budget) -> None:
+def _save(out: Path, model: Segmenter, held_out: Sequence[Chip], record: dict[str, Any], budget: Budget) -> None:
+    config = model.config
+    record = record | {"held_out": score(model, held_out, config.rule) if held_out else {}}
     with atomic_dir(out) as folder:
         (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=1) + "\n")
         (folder / WEIGHTS).write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         (folder / "history.json").write_text(json.dumps(record, indent=1) + "\n")
-        (folder / "README.md").write_text(_card(model, config, record, budget))
+        (folder / "README.md").write_text(_card(model, record, budget))
 
 
-def _card(model: Segmenter, config: SegmenterConfig, record: dict[str, Any], budget: Budget) -> str:
+def _card(model: Segmenter, record: dict[str, Any], budget: Budget) -> str:
+    config = model.config
     origin, scores = record["goes_on_from"], record["held_out"]
     begin = "random weights" if origin is None else f"the weights of an earlier model (SHA-256 {origin[:12]}…)"
     rule: FloeRule = config.rule
