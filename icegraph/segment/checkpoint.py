@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from icegraph.store import atomic_dir
 
+Epoch = dict[str, float | str]
+"""What is told of some steps: their phase, the last step, the mean loss."""
+
 _STATE, _TENSORS = "state.json", "state.safetensors"
 
 
@@ -34,7 +37,7 @@ class Checkpoint:
         self._folder = out.with_name(f".{out.name}.training")
         self._identity = json.loads(json.dumps(identity))
         self._state, self._tensors = self._read()
-        self.history: list[dict[str, float | str]] = self._state.get("history", [])
+        self.history: list[Epoch] = self._state.get("history", [])
 
     def __enter__(self) -> Self:
         return self
@@ -58,31 +61,34 @@ class Checkpoint:
 
         A state of the end of an earlier phase gives the modules it knows.
         """
+        state = self._state
         for name, module in modules.items():
             if part := self._part(f"{name}."):
                 module.load_state_dict(part)
-        if self._state.get("phase") != phase:
-            return 1
-        known = optimiser.state_dict()
-        count = sum(len(group["params"]) for group in known["param_groups"])
-        known["state"] = {index: self._part(f"optimiser.{index}.") for index in range(count)}
-        optimiser.load_state_dict(known)
-        done = int(self._state["step"])
-        for _ in range(done):
-            schedule.step()
+        done = 0
+        if state.get("phase") == phase:
+            done = int(state["step"])
+            indexes = range(sum(len(group["params"]) for group in state["groups"]))
+            moments = {index: self._part(f"optimiser.{index}.") for index in indexes}
+            optimiser.load_state_dict({"param_groups": state["groups"], "state": moments})
+            schedule.load_state_dict({"last_epoch": done, "_step_count": done + 1})
+        self._state, self._tensors = {}, {}  # used once: what is learnt from here on is newer
         return done + 1
 
-    def keep(self, phase: str, step: int, steps: int, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> None:
-        """Replace the kept state by that after `step` of `steps`."""
+    def keep(self, epoch: Epoch, steps: int, modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> Epoch:
+        """Add an epoch to the history and replace the kept state by that at its end; `steps` has its phase. Gives the epoch."""
+        self.history.append(epoch)
         if not self._writes:
-            return
+            return epoch
         tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
-        for index, state in optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
+        known = optimiser.state_dict()
+        for index, moments in known["state"].items():
+            tensors |= {f"optimiser.{index}.{key}": value for key, value in moments.items()}
         with atomic_dir(self._folder) as folder:
             (folder / _TENSORS).write_bytes(save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}))
-            state = {"identity": self._identity, "phase": phase, "step": step, "steps": steps, "history": self.history}
-            (folder / _STATE).write_text(json.dumps(state))
+            where = {"phase": epoch["phase"], "step": epoch["step"], "steps": steps, "groups": known["param_groups"]}
+            (folder / _STATE).write_text(json.dumps(where | {"identity": self._identity, "history": self.history}))
+        return epoch
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The kept state, or nothing where there is none, or it is damaged or of another training."""

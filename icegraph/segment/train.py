@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from icegraph.errors import InputError, ModelError
 from icegraph.progress import Progress, silent
 from icegraph.scene import Scene
-from icegraph.segment.checkpoint import Checkpoint
+from icegraph.segment.checkpoint import Checkpoint, Epoch
 from icegraph.segment.chips import Chip, Crop, crop_at_random, cut_chips
 from icegraph.segment.losses import repaint_loss, segment_loss
 from icegraph.segment.model import CONFIG, WEIGHTS, FloeRule, Segmenter, SegmenterConfig, load_segmenter
@@ -30,8 +30,6 @@ from icegraph.segment.normalise import INPUTS
 from icegraph.segment.team import Team, team
 from icegraph.segment.tune import score, tune_rule, tune_threshold
 from icegraph.store import atomic_dir, code_version, sha256
-
-History = list[dict[str, float | str]]
 
 _MOST_CHIPS = 64  # about 4 MB each at five bands
 _CHIP = 3  # side of a chip, crops
@@ -140,20 +138,17 @@ def fit_segmenter(
     with team() as our, Checkpoint(out, record | {"config": config.model_dump(mode="json")}, writes=our.leads) as checkpoint:
         model.to(our.device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster than the usual layout
-        history: History = checkpoint.history
         if pretrain_steps and not checkpoint.done("pretrain"):
             bare = cut_chips(others, {}, config.bands, _CHIP * crop, _MOST_CHIPS, rng) if others else []
             for epoch in _pretrain(model, [*train, *bare], budget, seed, checkpoint, our):
-                history.append(epoch)
                 progress("pre-train on hidden patches", float(epoch["step"]) / (pretrain_steps + steps))
         for epoch in _train(model, train, held_out, budget, seed, checkpoint, our):
-            history.append(epoch)
             progress("train on known floes", (pretrain_steps + float(epoch["step"])) / (pretrain_steps + steps))
         if our.leads:
             model.eval().cpu()
             if held_out:
                 model.config = config.model_copy(update={"rule": tune_rule(model, held_out[:_TUNED_ON])})
-            _save(out, model, held_out, record | {"epochs": history}, budget)
+            _save(out, model, held_out, record | {"epochs": checkpoint.history}, budget)
         our.wait()
 
 
@@ -216,9 +211,7 @@ def _stack(crops: Sequence[Crop]) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(np.stack([getattr(crop, name) for crop in crops])) for name in ("inputs", "classes", "distance", "near"))
 
 
-def _pretrain(
-    model: Segmenter, chips: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint, our: Team
-) -> Iterator[dict[str, float | str]]:
+def _pretrain(model: Segmenter, chips: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint, our: Team) -> Iterator[Epoch]:
     """Masked image modelling (SimMIM, Xie et al. 2022, doi 10.48550/arXiv.2111.09886): hide patches, repaint them, judge only them."""
     steps = budget.pretrain_steps
     optimiser, schedule = _descent(model, steps)
@@ -234,14 +227,14 @@ def _pretrain(
         _descend(model, optimiser, repaint_loss(repainted.float(), inputs, hidden), losses, our)
         schedule.step()
         if step % _EPOCH == 0 or step == steps:
-            yield {"phase": "pretrain", "step": step, "loss": round(float(np.mean(losses)), 6)}
+            epoch: Epoch = {"phase": "pretrain", "step": step, "loss": round(float(np.mean(losses)), 6)}
             losses.clear()
-            checkpoint.keep("pretrain", step, steps, {"model": model}, optimiser)
+            yield checkpoint.keep(epoch, steps, {"model": model}, optimiser)
 
 
 def _train(
     model: Segmenter, chips: Sequence[Chip], held_out: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint, our: Team
-) -> Iterator[dict[str, float | str]]:
+) -> Iterator[Epoch]:
     """Supervised training; the model ends with the moving average of its weights, which is steadier than the last ones."""
     steps = budget.steps
     optimiser, schedule = _descent(model, steps)
@@ -256,16 +249,15 @@ def _train(
         schedule.step()
         average.update_parameters(model)
         if step % _EPOCH == 0 or step == steps:
-            epoch: dict[str, float | str] = {"phase": "train", "step": step, "loss": round(float(np.mean(losses)), 6)}
+            epoch: Epoch = {"phase": "train", "step": step, "loss": round(float(np.mean(losses)), 6)}
             if checks:
                 average.eval()
                 with torch.inference_mode():
                     epoch["held_out_loss"] = round(
                         float(np.mean([_loss(cast(Segmenter, average.module), check).item() for check in checks])), 6
                     )
-            yield epoch
             losses.clear()
-            checkpoint.keep("train", step, steps, {"model": model, "average": average}, optimiser)
+            yield checkpoint.keep(epoch, steps, {"model": model, "average": average}, optimiser)
     model.load_state_dict(average.module.state_dict())
 
 
