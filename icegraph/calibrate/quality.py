@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from icegraph.calibrate.radar import FLOOR
 from icegraph.calibrate.radiometry import Floats
 from icegraph.calibrate.safe import SafeImage
-from icegraph.calibrate.speckle import HALO, Filter, despeckle
+from icegraph.calibrate.settings import Filter
+from icegraph.calibrate.speckle import HALO, despeckle
 from icegraph.grid import Window
 
 _SIDE = 25  # pixels of the squares whose even ones tell the number of looks

@@ -22,7 +22,9 @@ _PASSES = [
     Rule(BETWEEN, {"column": "valid_share", "min_value": 0.05}, "is valid in {valid_share:.1%} of its grid", _LOOK),
     # Specified: -22 dB (Sentinel-1 Product Definition); the best sub-swaths reach -32 dB.
     Rule(BETWEEN, {"column": "noise_floor_db", "min_value": -40, "max_value": -18}, "has a noise floor of {noise_floor_db} dB", _LOOK),
-    Rule(BETWEEN, {"column": "step_db", "max_value": 0.5}, "keeps a step of {step_db} dB between sub-swaths", "calibrate with balance=true"),
+    Rule(
+        BETWEEN, {"column": "step_db", "max_value": 0.5}, "keeps a step of {step_db} dB between sub-swaths", "calibrate with balance=true"
+    ),
     Rule(
         "ExpectColumnPairValuesAToBeGreaterThanB",
         {"column_A": "looks_filtered", "column_B": "looks", "ignore_row_if": "either_value_is_missing"},
