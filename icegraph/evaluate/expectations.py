@@ -17,14 +17,13 @@ from icegraph.scene import Scene
 _UNITS = {"db": (-60.0, 15.0), "deg": (0.0, 90.0), "k": (50.0, 330.0), "percent": (0.0, 100.0), "h": (-24.0, 24.0)}
 _REFLECTANCE = (0.0, 1.0)
 
+STEP_ERROR = 0.25  # dB
 _LOOK = "look at the scene before you use its floes"
 _PASSES = [
     Rule(BETWEEN, {"column": "valid_share", "min_value": 0.05}, "is valid in {valid_share:.1%} of its grid", _LOOK),
     # Specified: -22 dB (Sentinel-1 Product Definition); the best sub-swaths reach -32 dB.
     Rule(BETWEEN, {"column": "noise_floor_db", "min_value": -40, "max_value": -18}, "has a noise floor of {noise_floor_db} dB", _LOOK),
-    Rule(
-        BETWEEN, {"column": "step_db", "max_value": 0.5}, "keeps a step of {step_db} dB between sub-swaths", "calibrate with balance=true"
-    ),
+    Rule(BETWEEN, {"column": "step_db", "max_value": 0.5}, "keeps a step of {step_db} dB between sub-swaths", "set balance=true"),
     Rule(
         "ExpectColumnPairValuesAToBeGreaterThanB",
         {"column_A": "looks_filtered", "column_B": "looks", "ignore_row_if": "either_value_is_missing"},
@@ -77,7 +76,8 @@ def check_run(scenes: Mapping[str, Scene], segments: Mapping[str, Path]) -> list
 def quality_rows(scene: Scene) -> list[dict[str, Any]]:
     """What a calibrated radar pass tells of its quality (`icegraph.calibrate.quality`): one row a polarisation; none of other passes.
 
-    `step_before_db` and `step_db` are the largest step between sub-swaths, with noise and without; None where there is nothing to tell.
+    `step_before_db` and `step_db` are the largest step between sub-swaths, with noise and without, among those that are known to STEP_ERROR;
+    None where there is nothing to tell.
     """
     quality = scene.item.properties.get("icegraph:quality", {})
     return [
@@ -86,14 +86,19 @@ def quality_rows(scene: Scene) -> list[dict[str, Any]]:
             "band": band,
             "valid_share": quality["valid_share"],
             "noise_floor_db": told["noise_floor_db"],
-            "step_before_db": _largest(seam["before_db"] for seam in told["seams"]),
-            "step_db": _largest(seam["after_db"] for seam in told["seams"]),
+            "step_before_db": _largest(seam["before_db"] for seam in known_seams(told)),
+            "step_db": _largest(seam["after_db"] for seam in known_seams(told)),
             "looks": told["enl"][0],
             "looks_filtered": told["enl"][1],
             "below_noise_share": told["below_noise_share"],
         }
         for band, told in quality.get("bands", {}).items()
     ]
+
+
+def known_seams(told: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The seams of one polarisation whose steps are known to STEP_ERROR; in short images ice hides the instrument's."""
+    return [seam for seam in told["seams"] if seam["error_db"] is not None and seam["error_db"] <= STEP_ERROR]
 
 
 def _largest(steps: Iterable[float | None]) -> float | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyproj import Geod
 
 from icegraph.evaluate import charts, pictures
-from icegraph.evaluate.expectations import quality_rows
+from icegraph.evaluate.expectations import known_seams, quality_rows
 from icegraph.evaluate.gate import GateResult, confusion
 from icegraph.evaluate.segmentation import LEAST_PX
 from icegraph.evaluate.tables import TrackTables
@@ -310,7 +310,7 @@ def _step_figures(run: Run) -> list[Figure]:
     bands: dict[str, dict[str, dict[str, list[float]]]] = {}
     for pass_id in run.order:
         for band, told in run.scenes[pass_id].item.properties.get("icegraph:quality", {}).get("bands", {}).items():
-            for seam in told["seams"]:
+            for seam in known_seams(told):
                 kinds = bands.setdefault(band, {}).setdefault("|".join(seam["swaths"]), {})
                 for kind, name in (("with noise", "before_db"), ("noise taken off", "after_db")):
                     kinds.setdefault(kind, []).extend([] if seam[name] is None else [seam[name]])
