@@ -75,12 +75,13 @@ def data_docs(outcome: Mapping[str, Any]) -> Markup:
     _great_expectations()
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
     from great_expectations.render.renderer.column_section_renderer import ValidationResultsColumnSectionRenderer
-    from great_expectations.render.view import DefaultJinjaSectionView
+    from great_expectations.render.view.view import DefaultJinjaSectionView
 
     columns: dict[str, list[Any]] = {}
     for result in expectationSuiteValidationResultSchema.load(_escaped(outcome)).results:
         columns.setdefault(result.expectation_config.kwargs.get("column", ""), []).append(result)
-    view, renderer = DefaultJinjaSectionView(), ValidationResultsColumnSectionRenderer()
+    view: Any = DefaultJinjaSectionView()
+    renderer: Any = ValidationResultsColumnSectionRenderer()
     sections = [renderer.render(results).to_json_dict() for results in columns.values()]
     pieces = [view.render({"section": section, "section_loop": {"index": 1}}) for section in sections]
     return Markup(_STRAY.sub("", "".join(pieces)))  # noqa: S704

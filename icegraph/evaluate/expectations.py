@@ -16,6 +16,7 @@ from icegraph.scene import Scene
 # What a band may hold from its 2nd to its 98th percentile, by the unit in its name; reflectances have none.
 _UNITS = {"db": (-60.0, 15.0), "deg": (0.0, 90.0), "k": (50.0, 330.0), "percent": (0.0, 100.0), "h": (-24.0, 24.0)}
 _REFLECTANCE = (0.0, 1.0)
+_RADIOMETER = ("tb_", "sic_", "amsr2_")  # bands that a pass may lack: there was no swath, or its footprints hold land all over
 
 STEP_ERROR = 0.25  # dB
 _LOOK = "look at the scene before you use its floes"
@@ -76,8 +77,8 @@ def check_run(scenes: Mapping[str, Scene], segments: Mapping[str, Path]) -> list
 def quality_rows(scene: Scene) -> list[dict[str, Any]]:
     """What a calibrated radar pass tells of its quality (`icegraph.calibrate.quality`): one row a polarisation; none of other passes.
 
-    `step_before_db` and `step_db` are the largest step between sub-swaths, with noise and without, among those that are known to STEP_ERROR;
-    None where there is nothing to tell.
+    `step_before_db` and `step_db` are the largest step between sub-swaths, with noise and without, of those known to STEP_ERROR; None where
+    there is nothing to tell.
     """
     quality = scene.item.properties.get("icegraph:quality", {})
     return [
@@ -108,6 +109,8 @@ def _largest(steps: Iterable[float | None]) -> float | None:
 def _pixel_rows(scene: Scene) -> list[dict[str, Any]]:
     rows = []
     for band in scene.bands:
+        if not scene.statistics(band) and band.startswith(_RADIOMETER):
+            continue
         least, most = _UNITS.get(band.rsplit("_", 1)[-1], _REFLECTANCE)
         told = {name: scene.statistics(band).get(name, np.nan) for name in ("mean", "std", "p02", "p50", "p98")}
         rows.append({"pass_id": scene.id, "band": band, **told, "below": least - told["p02"], "above": told["p98"] - most})
