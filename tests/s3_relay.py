@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 _CHUNK = 64 << 10
 _LACKING = (
-    b"<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented</Message></Error>"
+    b"HTTP/1.1 501 Not Implemented\r\nContent-Type: application/xml\r\nConnection: close\r\nContent-Length: 43\r\n\r\n"
+    b"<Error><Code>NotImplemented</Code></Error>\n"
 )
 _BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 

@@ -353,7 +353,8 @@ def test_concentration_follows_the_simulators_truth(scene: Scene, tmp_path: Path
 
 def test_a_raw_pass_takes_the_map_of_earthdata_that_lies_beside_it(tmp_path: Path) -> None:
     """From the files as they come: SAFE and AU_SI12, ingested, calibrated and fused."""
-    simulate(tmp_path / "field", seed=3, size_km=12, passes=1, views=("sar",), start=datetime(2020, 3, 1, 12, tzinfo=UTC))
+    sea = {"lon": -10.0, "lat": 80.0}
+    simulate(tmp_path / "field", seed=3, size_km=12, passes=1, views=("sar",), start=datetime(2020, 3, 1, 12, tzinfo=UTC), ice=sea)
     write_nsidc(tmp_path / "field" / "passes")
     manifest = ingest([tmp_path / "field" / "passes"], tmp_path / "manifest")
     (entry,), (partner,) = manifest.scenes, manifest.partners
