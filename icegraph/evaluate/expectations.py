@@ -18,13 +18,13 @@ _UNITS = {"db": (-60.0, 15.0), "deg": (0.0, 90.0), "k": (50.0, 330.0), "percent"
 _REFLECTANCE = (0.0, 1.0)
 _RADIOMETER = ("tb_", "sic_", "amsr2_")  # bands that a pass may lack: there was no swath, or its footprints hold land all over
 
-STEP_ERROR = 0.25  # dB
+STEP_ERROR = 0.5  # dB
 _LOOK = "look at the scene before you use its floes"
 _PASSES = [
     Rule(BETWEEN, {"column": "valid_share", "min_value": 0.05}, "is valid in {valid_share:.1%} of its grid", _LOOK),
     # Specified: -22 dB (Sentinel-1 Product Definition); the best sub-swaths reach -32 dB.
     Rule(BETWEEN, {"column": "noise_floor_db", "min_value": -40, "max_value": -18}, "has a noise floor of {noise_floor_db} dB", _LOOK),
-    Rule(BETWEEN, {"column": "step_db", "max_value": 0.5}, "keeps a step of {step_db} dB between sub-swaths", "set balance=true"),
+    Rule(BETWEEN, {"column": "sure_step_db", "max_value": 0.25}, "keeps a step of {step_db} dB between sub-swaths", "set balance=true"),
     Rule(
         "ExpectColumnPairValuesAToBeGreaterThanB",
         {"column_A": "looks_filtered", "column_B": "looks", "ignore_row_if": "either_value_is_missing"},
@@ -78,7 +78,7 @@ def quality_rows(scene: Scene) -> list[dict[str, Any]]:
     """What a calibrated radar pass tells of its quality (`icegraph.calibrate.quality`): one row a polarisation; none of other passes.
 
     `step_before_db` and `step_db` are the largest step between sub-swaths, with noise and without, of those known to STEP_ERROR; None where
-    there is nothing to tell.
+    there is nothing to tell; `sure_step_db` is what two standard errors leave of `step_db`.
     """
     quality = scene.item.properties.get("icegraph:quality", {})
     return [
@@ -89,6 +89,9 @@ def quality_rows(scene: Scene) -> list[dict[str, Any]]:
             "noise_floor_db": told["noise_floor_db"],
             "step_before_db": _largest(seam["before_db"] for seam in known_seams(told)),
             "step_db": _largest(seam["after_db"] for seam in known_seams(told)),
+            "sure_step_db": _largest(
+                max(abs(seam["after_db"]) - 2 * seam["error_db"], 0) for seam in known_seams(told) if seam["after_db"] is not None
+            ),
             "looks": told["enl"][0],
             "looks_filtered": told["enl"][1],
             "below_noise_share": told["below_noise_share"],

@@ -308,10 +308,12 @@ def _pass_figure(run: Run, pass_id: str, view: pictures.Map, paths: dict[int, st
 def _step_figures(run: Run) -> list[Figure]:
     """For each polarisation, the steps between sub-swaths of all passes, with thermal noise and without."""
     bands: dict[str, dict[str, dict[str, list[float]]]] = {}
+    errors: dict[str, list[float]] = {}
     for pass_id in run.order:
         for band, told in run.scenes[pass_id].item.properties.get("icegraph:quality", {}).get("bands", {}).items():
             for seam in known_seams(told):
                 kinds = bands.setdefault(band, {}).setdefault("|".join(seam["swaths"]), {})
+                errors.setdefault(band, []).append(seam["error_db"])
                 for kind, name in (("with noise", "before_db"), ("noise taken off", "after_db")):
                     kinds.setdefault(kind, []).extend([] if seam[name] is None else [seam[name]])
     figures = []
@@ -321,6 +323,7 @@ def _step_figures(run: Run) -> list[Figure]:
             for kind in ("with noise", "noise taken off")
         ]
         caption = f"The mean step is {show_number(means[0])} dB with thermal noise, {show_number(means[1])} dB without."
+        caption += f" For the ice that lies there, each is known to \u00b1{show_number(float(np.mean(errors[band])))} dB."
         label = f"{band.upper()}: steps between sub-swaths. {caption}"
         if any(value is not None for value in means):
             figures.append(Figure(charts.step_chart(steps, label=label), caption, f"{band.upper()}: steps between sub-swaths"))
