@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from icegraph.commands.calibrate import Settings, calibrate, radar_settings
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
 from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
 from icegraph.store import read_refusal
@@ -122,11 +123,15 @@ def run(
         bool, typer.Option("--from-scratch", help="Begin the radar segmenter with random weights too, not with the shipped model's.")
     ] = False,
     max_speed: MaxSpeed = 1.0,
+    radar: Settings = [],
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
     from icegraph.laptop import LOG, known_segmenters, simulated_fields, track_passes, train_on_simulation
     from pipelines.local import run_local
 
+    settings_of_radar = radar_settings(radar)
+    if radar and not passes:
+        raise InputError("--radar", "is for passes of your own", "name them, or leave it away")
     own = delivered(out, LOG, "*/simulation.json", "*/champion.json", each=True, brings="models")
     with _Follower() as follower, own as folder, brought(passes or []) as there, brought(truth) as known, _model(model) as named:
 
@@ -134,7 +139,7 @@ def run(
             return dict(run_local(name, arguments, root, log, follower.task))
 
         if passes:
-            place = track_passes(_existing(there), folder, named, known, pipeline, max_speed)
+            place = track_passes(_existing(there), folder, named, known, pipeline, max_speed, settings_of_radar)
         else:
             settings = {"max_speed_m_s": max_speed} | ({"steps": steps} if steps else {})
             start = [] if from_scratch else known_segmenters()
@@ -181,14 +186,17 @@ def simulate(
     _print(f"Passes: [bold]{escape(inside(out, 'passes'))}[/bold]   truth: [bold]{escape(inside(out, 'truth'))}[/bold]")
 
 
+app.command()(calibrate)
+
+
 @app.command()
-def segment(passes: Passes, out: Out, model: ModelOption = None) -> None:
+def segment(passes: Passes, out: Out, model: ModelOption = None, radar: Settings = []) -> None:
     """Find the floes of each PASS: DIR/<pass id>/labels.tif, floes.parquet, item.json."""
     from icegraph.laptop import segment_passes
 
     own = delivered(out, "labels.tif", each=True)
     with _Follower() as follower, own as folder, brought(passes) as there, _model(model) as named:
-        refused, counts = segment_passes(_existing(there), folder, named, follower)
+        refused, counts = segment_passes(_existing(there), folder, named, follower, radar_settings(radar))
     table = Table("pass", "floes", "folder", box=None, header_style="dim")
     for pass_id, number in counts.items():
         table.add_row(pass_id, str(number), escape(inside(out, pass_id)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from icegraph.calibrate.settings import Radar, RadarSettings
 from icegraph.errors import InputError, ModelError, PassError
 from icegraph.ingest import Manifest, ingest
 from icegraph.orphans import end_with_parent
@@ -114,7 +115,13 @@ def train_on_simulation(
 
 
 def track_passes(
-    passes: Sequence[Path], out: Path, model: str | None, truth: Sequence[Path], run: RunPipeline, max_speed_m_s: float = 1.0
+    passes: Sequence[Path],
+    out: Path,
+    model: str | None,
+    truth: Sequence[Path],
+    run: RunPipeline,
+    max_speed_m_s: float = 1.0,
+    radar: Radar | None = None,
 ) -> Path:
     """Run the tracking pipeline on passes.
 
@@ -125,6 +132,7 @@ def track_passes(
         truth: Label rasters to hold the result against; may be empty.
         run: Runs a pipeline.
         max_speed_m_s: Fastest drift looked for.
+        radar: What to make of Sentinel-1 products (`icegraph.calibrate.RadarSettings`).
 
     Returns:
         Folder with report.html, metrics.json, passes/ and tracks/.
@@ -147,6 +155,7 @@ def track_passes(
         "matcher": str(models.matcher),
         "truth": [str(path.resolve()) for path in truth],
         "max_speed_m_s": max_speed_m_s,
+        "radar": dict(radar or {}),
     }
     return _run_and_keep("sea_ice_tracking", arguments, out / "tracking", run)
 
@@ -189,7 +198,46 @@ def _leave_signals_to_parent() -> None:
     end_with_parent()
 
 
-def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progress: Progress) -> tuple[list[Refusal], dict[str, int]]:
+def calibrate_passes(passes: Sequence[Path], out: Path, radar: Radar, progress: Progress) -> tuple[list[Refusal], list[Scene]]:
+    """Calibrate each pass into `out/<pass id>/`.
+
+    Args:
+        passes: The passes.
+        out: Folder to write to.
+        radar: What to make of Sentinel-1 products (`icegraph.calibrate.RadarSettings`).
+        progress: Is told where it stands.
+
+    Returns:
+        The passes refused, and the scenes.
+
+    Raises:
+        InputError: Nothing could be calibrated.
+    """
+    from icegraph.calibrate import calibrate
+
+    settings = RadarSettings.parse(radar)
+    scenes: list[Scene] = []
+    refused: list[Refusal] = []
+    _require_folder(out)
+    with folder_beside(out / "work") as work:
+        manifest = ingest(passes, work)
+    entries = manifest.require_scenes()
+    for entry in entries:
+        own_folder(out / entry.id, "valid.tif")
+    for number, entry in enumerate(entries):
+        progress(f"calibrate: {entry.id}", number / len(entries))
+        try:
+            scenes.append(calibrate(entry, out / entry.id, settings))
+        except PassError as error:
+            refused.append(Refusal(str(entry.href), str(error)))
+    if not scenes:
+        manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
+    return [*manifest.refused, *refused], scenes
+
+
+def segment_passes(
+    passes: Sequence[Path], out: Path, model: str | None, progress: Progress, radar: Radar | None = None
+) -> tuple[list[Refusal], dict[str, int]]:
     """Find the floes of each pass: `out/<pass id>/` with labels.tif, floes.parquet, item.json and scene/.
 
     Args:
@@ -197,6 +245,7 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
         out: Folder to write to.
         model: Name or folder of a model or a set of models.
         progress: Is told where it stands.
+        radar: What to make of Sentinel-1 products (`icegraph.calibrate.RadarSettings`).
 
     Returns:
         The passes refused, and pass id → number of floes.
@@ -207,6 +256,7 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
     from icegraph.graph import read_floes, write_floes
     from icegraph.segment import model_for, segment
 
+    settings = RadarSettings.parse(radar or {})
     models = model_set(model).segmenters
     counts: dict[str, int] = {}
     _require_folder(out)
@@ -216,7 +266,7 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
         entries = manifest.require_scenes()
         for entry in entries:
             own_folder(out / entry.id, "item.json")
-        for number, scene in enumerate(_scenes(manifest, work, refused)):
+        for number, scene in enumerate(_scenes(manifest, work, refused, settings)):
             progress(f"segment: {scene.id}", number / len(entries))
             with atomic_dir(out / scene.id) as fresh:
                 segment(scene, model_for(scene, models), fresh)
@@ -260,14 +310,14 @@ def train_segmenter(passes: Sequence[Path], truth: Sequence[Path], out: Path, pr
     return [*manifest.refused, *refused]
 
 
-def _scenes(manifest: Manifest, work: Path, refused: list[Refusal]) -> Iterator[Scene]:
+def _scenes(manifest: Manifest, work: Path, refused: list[Refusal], radar: RadarSettings | None = None) -> Iterator[Scene]:
     """Each pass, calibrated and fused, in a folder that the next one takes; those that cannot be used are added to `refused`."""
     from icegraph.calibrate import calibrate
     from icegraph.fuse import fuse
 
     for entry in manifest.require_scenes():
         try:
-            calibrated = calibrate(entry, work / "calibrated")
+            calibrated = calibrate(entry, work / "calibrated", radar)
         except PassError as error:
             refused.append(Refusal(str(entry.href), str(error)))
             continue

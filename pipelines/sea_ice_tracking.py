@@ -40,6 +40,7 @@ def sea_ice_tracking(
     matcher: str,
     truth: list[str] = [],  # noqa: B006 - KFP takes the default from the signature
     max_speed_m_s: float = 1.0,
+    radar: dict = {},  # noqa: B006
 ) -> Outputs:
     """Find the floes of each pass and follow them.
 
@@ -49,9 +50,10 @@ def sea_ice_tracking(
         matcher: Place of the model that matches them.
         truth: Places of label rasters, where floes are known; may be empty.
         max_speed_m_s: How fast a floe may drift.
+        radar: What to make of Sentinel-1 products, by name: quantity, speckle, nesz, balance, area, pixel_m, normalise.
     """
     found = small(ingest(passes=passes))
-    scenes = passes_to_scenes(manifest=found.outputs["manifest"], pass_ids=found.outputs["pass_ids"])
+    scenes = passes_to_scenes(manifest=found.outputs["manifest"], pass_ids=found.outputs["pass_ids"], radar=radar)
     models = import_models(uris=segmenters)
     matching = dsl.importer(artifact_uri=matcher, artifact_class=dsl.Model, reimport=False)
     segments = medium(segment(scenes=scenes.output, models=models.output))

@@ -6,6 +6,10 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 _CHUNK = 64 << 10
+_LACKING = (
+    b"HTTP/1.1 501 Not Implemented\r\nContent-Type: application/xml\r\nConnection: close\r\nContent-Length: 43\r\n\r\n"
+    b"<Error><Code>NotImplemented</Code></Error>\n"
+)
 _BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -19,6 +23,7 @@ class Relay:
         cuts: So many of the next answers are cut off at `cut_at` bytes.
         stall_at: When `sent` has reached it nothing more is relayed, and `stalled` is set.
         flip: One bit of these bytes is flipped where clients send them.
+        lacks: Requests with this text, which the server does not implement, get an answer of 501.
         lose: The answer to the first request line that holds this text is lost.
     """
 
@@ -32,7 +37,7 @@ class Relay:
         self.stall_at: int | None = None
         self.stalled = threading.Event()
         self._freed = threading.Event()
-        self.lose = self.flip = b""
+        self.lose = self.flip = self.lacks = b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -65,6 +70,9 @@ class Relay:
         with suppress(OSError):
             while data := client.recv(_CHUNK):
                 self._note(data, line)
+                if self.lacks and self.lacks in data:
+                    client.sendall(_LACKING)
+                    break
                 self.sent += len(data)
                 if self.stall_at is not None and self.sent >= self.stall_at:
                     self.stalled.set()

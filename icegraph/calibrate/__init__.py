@@ -1,6 +1,6 @@
 """Calibration: from raw products to scenes, in units that mean something, on a polar grid, with their masks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from pyproj import Transformer
 from rasterio.errors import RasterioIOError
 
 from icegraph.bounds import Bounds
+from icegraph.calibrate.settings import REFERENCE_DEG, SLOPES, Radar, RadarSettings
 from icegraph.errors import PassError
 from icegraph.grid import FloatArray, Grid, Window, polar_crs
 from icegraph.ingest.geotiff import FALSE_BANDS, companions
@@ -24,31 +25,10 @@ from icegraph.store import atomic_dir, lineage
 
 if TYPE_CHECKING:
     from icegraph.calibrate.geocode import Forward
-    from icegraph.calibrate.safe import Quantity
-    from icegraph.calibrate.speckle import Filter
 
-__all__ = ["RadarSettings", "calibrate"]
+__all__ = ["Radar", "RadarSettings", "calibrate"]
 
 _CACHE_BYTES = 256 << 20  # GDAL's own cache of blocks; by default it takes a share of the machine
-
-
-@dataclass(frozen=True)
-class RadarSettings:
-    """What to make of a Sentinel-1 product; the stages after this one, and the models that are shipped, expect the defaults.
-
-    Args:
-        quantity: `sigma`, `beta` or `gamma` nought; the bands of the last two are named `<pol>_beta_db` and `<pol>_gamma_db`.
-        speckle: The filter: `lee`, `refined-lee`, `gamma-map` or `boxcar`.
-        nesz: Whether to add `<pol>_nesz_db`, the noise-equivalent sigma nought that was taken off.
-        balance: Whether to rescale noise in each sub-swath, so that no steps are left between them (`icegraph.calibrate.balance`).
-        area: West, south, east, north in degrees: only the part of the pass about it; west > east across 180 degrees.
-    """
-
-    quantity: "Quantity" = "sigma"
-    speckle: "Filter" = "lee"
-    nesz: bool = False
-    balance: bool = False
-    area: Bounds | None = None
 
 
 @dataclass
@@ -62,7 +42,7 @@ class _Result:
     properties: dict[str, Any] = field(default_factory=dict)
 
 
-def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None, radar: RadarSettings | None = None) -> Scene:
+def calibrate(entry: Pass, out: Path, radar: RadarSettings | None = None) -> Scene:
     """Calibrate one pass and write it as a scene's folder, whole or not at all.
 
     Sentinel-1 products and other radar become sigma nought in dB without thermal noise and with less speckle; optical imagery becomes
@@ -71,22 +51,21 @@ def calibrate(entry: Pass, out: Path, *, pixel_m: float | None = None, radar: Ra
     Args:
         entry: The pass, from the manifest.
         out: The scene's folder.
-        pixel_m: Pixel size, metres; default the product's own. Passes that come already on a map keep theirs.
-        radar: What to make of a Sentinel-1 product; passes of other kinds know but one way.
+        radar: What to make of a Sentinel-1 product; passes of other kinds know but one way, and the size of their pixels.
 
     Raises:
         PassError: The product cannot be read or does not fit its kind, or has nothing in the area asked for.
     """
-    notes = list(entry.notes)
+    notes, settings = list(entry.notes), radar or RadarSettings()
     for file in entry.files:
         if file.path.suffix.lower() in (".tif", ".tiff"):
             check_tiff(file.path)
     with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         try:
             if entry.kind == "sentinel1":
-                result = _sentinel1(entry, folder, pixel_m, notes, radar or RadarSettings())
+                result = _sentinel1(entry, folder, settings, notes)
             else:
-                result = _KINDS[entry.kind](entry, folder, pixel_m, notes)
+                result = _KINDS[entry.kind](entry, folder, settings.pixel_m, notes)
         except RasterioIOError as error:
             raise PassError(entry.href, f"its pixels cannot be read ({error})", "download or write the file again") from error
         properties = {
@@ -128,7 +107,7 @@ def _optical(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str])
     return _Result("optical", grid, rasters)
 
 
-def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str], settings: RadarSettings) -> _Result:
+def _sentinel1(entry: Pass, folder: Path, settings: RadarSettings, notes: list[str]) -> _Result:
     from icegraph.calibrate.geocode import TieValues, fit_forward, output_grid
     from icegraph.calibrate.quality import radar_quality
     from icegraph.calibrate.radar import write_geocoded
@@ -140,15 +119,25 @@ def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str
         x, y = _metres(crs, ties.lon.ravel(), ties.lat.ravel())
         line, pixel = (values.ravel() for values in np.meshgrid(ties.line, ties.pixel, indexing="ij"))
         forward, _ = fit_forward(image.shape, line, pixel, x, y, subject=str(entry.href))
-        grid = output_grid(forward, crs, pixel_m or spacing, subject=str(entry.href))
+        grid = output_grid(forward, crs, settings.pixel_m or spacing, subject=str(entry.href))
         if settings.area:
             grid = _part_about(grid, settings.area, str(entry.href))
         if settings.balance:
             image.balance()
         suffix = "" if settings.quantity == "sigma" else f"_{settings.quantity}"
         incidence = TieValues(ties.line, ties.pixel, ties.incidence)
+        slopes = _slopes(settings, image.bands)
         rasters = write_geocoded(
-            image, forward, grid, folder, incidence, spacing_m=spacing, kind=settings.speckle, suffix=suffix, nesz=settings.nesz
+            image,
+            forward,
+            grid,
+            folder,
+            incidence,
+            spacing_m=spacing,
+            kind=settings.speckle,
+            suffix=suffix,
+            nesz=settings.nesz,
+            slopes=slopes,
         )
         properties = {
             "icegraph:ipf": f"{image.product.ipf[0]}.{image.product.ipf[1]:02d}",
@@ -163,7 +152,18 @@ def _sentinel1(entry: Pass, folder: Path, pixel_m: float | None, notes: list[str
             "sar:looks_equivalent_number": image.looks,
             "sar:observation_direction": "right",
         }
+        if slopes:
+            told = {f"{band}_db": slope for band, slope in slopes.items()}
+            properties["icegraph:normalised"] = {"surface": settings.normalise, "reference_deg": REFERENCE_DEG, "slopes_db_per_deg": told}
     return _Result("sar", grid, rasters.files, rasters.samples, properties)
+
+
+def _slopes(settings: RadarSettings, bands: Sequence[str]) -> dict[str, float]:
+    """Polarisation → dB per degree to take out; nothing where the incidence angle stays in."""
+    if settings.normalise == "none":
+        return {}
+    same, across = SLOPES[settings.normalise]
+    return {band: same if band[0] == band[1] else across for band in bands}
 
 
 def _part_about(grid: Grid, area: Bounds, subject: str) -> Grid:

@@ -25,6 +25,7 @@ from icegraph.grid import Window
 
 SIDE = 100  # pixels on each side of a seam that tell its step (Park et al. 2022, their validation metric)
 LINES = 250  # of a chunk
+CHUNKS_LEAST = 8  # whose agreement tells how sure a step is
 BIN = 16  # pixels that are averaged in profiles
 FACTOR = (
     0.8,
@@ -71,6 +72,7 @@ class Seam:
         level: Mean of the two, without noise.
         noisy_step: The same with noise.
         noisy_level: The same with noise.
+        error: Standard error of `step`, from how chunks of lines differ; NaN of fewer than CHUNKS_LEAST.
     """
 
     swaths: tuple[str, str]
@@ -78,6 +80,7 @@ class Seam:
     level: float
     noisy_step: float
     noisy_level: float
+    error: float
 
     @property
     def before_db(self) -> float:
@@ -88,6 +91,11 @@ class Seam:
     def after_db(self) -> float:
         """The step without noise; NaN where the signal is no more than noise."""
         return _ratio_db(self.step, self.level)
+
+    @property
+    def error_db(self) -> float:
+        """Standard error of both: with the ice that lies at the seam, or NaN where the image is too short to tell."""
+        return float(10 / np.log(10) * self.error / self.level) if self.level > 0 else float("nan")
 
 
 def measure_seams(read: Read, blocks: Sequence[SwathBlock]) -> list[Seam]:
@@ -110,8 +118,10 @@ def measure_seams(read: Read, blocks: Sequence[SwathBlock]) -> list[Seam]:
     for names, chunks in found.items():
         left_clean, right_clean, left_noisy, right_noisy = np.array(chunks).T
         step, noisy = np.median(right_clean - left_clean), np.median(right_noisy - left_noisy)
+        spread = 1.4826 * np.median(np.abs(right_clean - left_clean - step))  # as a standard deviation, of normal differences
+        error = 1.2533 * spread / np.sqrt(len(chunks)) if len(chunks) >= CHUNKS_LEAST else np.nan
         levels = np.mean((left_clean + right_clean) / 2), np.mean((left_noisy + right_noisy) / 2)
-        seams.append(Seam(names, float(step), float(levels[0]), float(noisy), float(levels[1])))
+        seams.append(Seam(names, float(step), float(levels[0]), float(noisy), float(levels[1]), float(error)))
     return seams
 
 

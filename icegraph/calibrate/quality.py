@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from icegraph.calibrate.radar import FLOOR
 from icegraph.calibrate.radiometry import Floats
 from icegraph.calibrate.safe import SafeImage
-from icegraph.calibrate.speckle import HALO, Filter, despeckle
+from icegraph.calibrate.settings import Filter
+from icegraph.calibrate.speckle import HALO, despeckle
 from icegraph.grid import Window
 
 _SIDE = 25  # pixels of the squares whose even ones tell the number of looks
+EVEN_LEAST = 0.5  # of the product's looks: squares that commonly have fewer hold edges, not even ground
 _WINDOW = 512
 _WINDOWS = 4  # a side: so many parts of the image are looked at
 
@@ -27,9 +29,10 @@ def radar_quality(image: SafeImage, samples: Mapping[str, NDArray[np.float32]], 
 
     Returns:
         `valid_share` of the grid; and for each polarisation in `bands`: `seams`, each with the `swaths` and the step right over left with
-        noise (`before_db`) and without (`after_db`, null where no signal is left); `noise_floor_db`, the median noise-equivalent sigma
-        nought; `enl`, the equivalent number of looks of even ground as it came and as it was filtered; `below_noise_share` of the valid
-        pixels, whose filtered value was zero or less.
+        noise (`before_db`) and without (`after_db`, null where no signal is left), and the standard error of it (`error_db`, null where the
+        image is too short to tell: then the steps are as much the ice's as the instrument's); `noise_floor_db`, the median
+        noise-equivalent sigma nought; `enl`, the equivalent number of looks of even ground as it came and as it was filtered, null where
+        no ground is even; `below_noise_share` of the valid pixels, whose filtered value was zero or less.
     """
     valid = samples["valid"] > 0
     bands = {}
@@ -38,7 +41,12 @@ def radar_quality(image: SafeImage, samples: Mapping[str, NDArray[np.float32]], 
         written = next(pixels for name, pixels in samples.items() if name.startswith(f"{band}_") and "nesz" not in name)[valid]
         bands[band] = {
             "seams": [
-                {"swaths": list(seam.swaths), "before_db": _told(seam.before_db), "after_db": _told(seam.after_db)}
+                {
+                    "swaths": list(seam.swaths),
+                    "before_db": _told(seam.before_db),
+                    "after_db": _told(seam.after_db),
+                    "error_db": _told(seam.error_db),
+                }
                 for seam in image.seams(band)
             ],
             "noise_floor_db": _told(floor),
@@ -70,6 +78,8 @@ def _looks(image: SafeImage, band: str, kind: Filter) -> tuple[float, float, flo
             floor.append(noise[np.isfinite(sigma) & (noise > 0)])
     raw, smooth, noise = np.concatenate(before), np.concatenate(after), np.concatenate(floor)
     looks = _commonest(raw[np.isfinite(raw)])
+    if looks < EVEN_LEAST * image.looks:
+        looks = float("nan")
     even = smooth[(raw > 0.9 * looks) & np.isfinite(smooth)]
     return looks, float(np.median(even)) if even.size else np.nan, float(10 * np.log10(np.median(noise))) if noise.size else np.nan
 

@@ -9,7 +9,7 @@ calibrated and filtered twice: that takes less time than keeping it. Peak memory
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ from icegraph.calibrate.cog import CogWriter, Encoded, blocks
 from icegraph.calibrate.compiled import compiled
 from icegraph.calibrate.geocode import Backward, Forward, TieValues
 from icegraph.calibrate.radiometry import Floats
-from icegraph.calibrate.speckle import Filter, despeckle
+from icegraph.calibrate.settings import REFERENCE_DEG, Filter
+from icegraph.calibrate.speckle import despeckle
 from icegraph.grid import Grid, Window, tiles
 from icegraph.scene import thinning
 
@@ -78,10 +79,12 @@ def write_geocoded(
     kind: Filter = "lee",
     suffix: str = "",
     nesz: bool = False,
+    slopes: Mapping[str, float] | None = None,
 ) -> Rasters:
     """Write `<band><suffix>_db`, `valid` and, where known, `incidence_deg` on `grid` into `folder`.
 
-    With `nesz`, also `<band>_nesz_db`, the noise that was taken off.
+    With `nesz`, also `<band>_nesz_db`, the noise that was taken off. `slopes`, in dB per degree for each band, take the incidence angle
+    out of it, which must be known: the band is as at REFERENCE_DEG.
     """
     coarser = max(1, round(grid.pixel_m / spacing_m))
     side = max(64, SOURCE_SIDE // 2 // coarser)
@@ -100,10 +103,13 @@ def write_geocoded(
             filtered, noise = zip(*(_filtered(image, band, source, kind, coarser) for band in image.bands), strict=True)
             bands = lattice.sample(np.stack([*filtered, *(noise if nesz else ())]), source)
             seen = np.isfinite(bands[0])
-            out[:radar, *part.slices] = decibel(bands)
+            decibels = decibel(bands)
             if incidence is not None:
                 degrees = incidence.at(lattice.spread(lattice.line), lattice.spread(lattice.pixel))
-                out[-1][part.slices] = np.where(seen, np.round(degrees * np.float32(STEPS)) / np.float32(STEPS), np.float32(np.nan))
+                for number, slope in enumerate((slopes or {}).values()):
+                    decibels[number] = _kept(decibels[number] - np.float32(slope) * (degrees - np.float32(REFERENCE_DEG)))
+                out[-1][part.slices] = np.where(seen, _kept(degrees), np.float32(np.nan))
+            out[:radar, *part.slices] = decibels
         return out
 
     return _write(names, grid, folder, make)
@@ -118,6 +124,11 @@ def write_filtered(image: RadarImage, grid: Grid, folder: Path, kind: Filter = "
         return decibel(linear)
 
     return _write([f"{band}_db" for band in image.bands], grid, folder, make)
+
+
+def _kept(values: Floats) -> Floats:
+    """To 1 / STEPS."""
+    return np.asarray(np.round(values * np.float32(STEPS)) / np.float32(STEPS), np.float32)
 
 
 def decibel(linear: Floats) -> Floats:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -18,6 +18,7 @@ from icegraph.calibrate.balance import Level, Seam, fit_factors, fit_offsets, le
 from icegraph.calibrate.border import HALO, border, line_limits
 from icegraph.calibrate.plain import PlainPixels
 from icegraph.calibrate.radiometry import AzimuthVector, CalibrationTable, Floats, NoiseTable, SwathBlock, Vector, sigma_nought
+from icegraph.calibrate.settings import Quantity
 from icegraph.calibrate.speckle import LOOKS
 from icegraph.errors import PassError
 from icegraph.grid import Window
@@ -32,7 +33,6 @@ IPF_DOUBTFUL = (2, 53)
 EARLY_SCALE = 56_065.87  # noise vectors of before July 2015 are below 1 and want this times dn
 _AGAIN = "download the product again, whole"
 _BOUNDS = ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
-Quantity = Literal["sigma", "beta", "gamma"]
 _VECTORS: dict[Quantity, str] = {"sigma": "sigmaNought", "beta": "betaNought", "gamma": "gamma"}  # S1-RS-MDA-52-7441, calibrationVector
 _T = TypeVar("_T")
 

@@ -10,18 +10,18 @@ each filter expects of a pixel of mean m the variance c² (m + noise)². All loo
                   detection and statistical adaptive speckle filtering in SAR images", doi:10.1080/01431169308953999
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icegraph.calibrate.compiled import compiled
+from icegraph.calibrate.settings import Filter
 
 SIZE = 7  # pixels, the side of the local window
 HALO = SIZE // 2
 LOOKS = {("EW", "GRDM"): 10.7, ("IW", "GRDH"): 4.4}  # equivalent numbers of looks (Sentinel-1 Product Definition, S1-RS-MDA-52-7440)
-Filter = Literal["lee", "refined-lee", "gamma-map", "boxcar"]
-FILTERS: tuple[Filter, ...] = get_args(Filter)
+FILTERS: tuple[Filter, ...] = tuple(kind for kind in get_args(Filter) if kind != "none")
 
 Floats = NDArray[np.float32]
 
@@ -35,8 +35,10 @@ def despeckle(intensity: Floats, looks: float, noise: Floats, kind: Filter = "le
         intensity: Sigma nought; after the subtraction of thermal noise it may be negative.
         looks: Equivalent number of looks.
         noise: What was subtracted, in the same unit, [H, W].
-        kind: One of FILTERS.
+        kind: One of FILTERS; `none` leaves the intensity as it is.
     """
+    if kind == "none":
+        return intensity.copy()
     if kind == "refined-lee":
         out = np.empty_like(intensity)
         _refined(intensity, noise, np.float32(1 / looks), out)

@@ -46,6 +46,7 @@ def evaluate(
     Raises:
         InputError: A segment has no scene, a label raster does not fit its pass, or an input cannot be read.
     """
+    from icegraph.evaluate.expectations import check_run
     from icegraph.evaluate.measure import measure
     from icegraph.evaluate.report import Run, headline, render
     from icegraph.evaluate.segmentation import floe_areas_px
@@ -68,7 +69,7 @@ def evaluate(
     gate = check_gate(metrics, thresholds)
     metrics |= {"gate_passed": gate.passed, "code_version": code_version()}
     progress("drawing the report", 0.5)
-    run = Run(metrics, gate, opened, segments, areas, tables, models, _read_manifest(manifest))
+    run = Run(metrics, gate, opened, segments, areas, tables, models, _read_manifest(manifest), check_run(opened, segments))
     metrics["headline"] = [asdict(card) for card in headline(run)]
     page = render(run)
     for name, text in (("metrics.json", _json(metrics)), ("gate.json", _json(gate.as_dict())), ("report.html", page)):

@@ -36,6 +36,27 @@ def line_chart(series: Mapping[str, Points], *, x_name: str, label: str) -> Mark
     return _svg(label, parts)
 
 
+def step_chart(steps: Mapping[str, Mapping[str, Sequence[float]]], *, label: str) -> Markup:
+    """Steps in dB by the seam they are at: seam → kind of step → one value a pass; a dot each, kinds side by side."""
+    kinds = list(dict.fromkeys(kind for values in steps.values() for kind in values))
+    every = [value for values in steps.values() for some in values.values() for value in some]
+    frame = _Frame((-0.5, len(steps) - 0.5), (min(-0.2, *every), max(0.2, *every)))
+    parts = [frame.axes("", "step, dB", x_names=list(steps))]
+    parts.append(Markup('<line class="axis" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_LEFT, _WIDE - _RIGHT, *2 * [frame.down(0)]))
+    for place, (seam, values) in enumerate(steps.items()):
+        for number, kind in enumerate(kinds):
+            x = frame.right(place + 0.3 * (number - (len(kinds) - 1) / 2))
+            for value in values.get(kind, ()):
+                dot = Markup('<circle class="dot s{}" cx="{:.1f}" cy="{:.1f}" r="3.4"><title>{}, {}: {:+.2f} dB</title></circle>')
+                parts.append(dot.format((number + 1) % 2, x, frame.down(value), seam, kind, value))
+    legend = Markup().join(
+        Markup('<tspan class="s{}" dx="{}">●</tspan><tspan dx="4">{}</tspan>').format((n + 1) % 2, 0 if n == 0 else 12, kind)
+        for n, kind in enumerate(kinds)
+    )
+    parts.append(Markup('<text class="legend" x="{}" y="11">{}</text>').format(_LEFT, legend))
+    return _svg(label, parts)
+
+
 def bar_chart(edges: NDArray[np.float64], counts: NDArray[np.int64], *, x_name: str, y_name: str, label: str) -> Markup:
     """A histogram: bars between `edges` [N + 1] with heights `counts` [N]."""
     frame = _Frame((float(edges[0]), float(edges[-1])), (0.0, float(max(counts.max(), 1))))
@@ -178,7 +199,7 @@ class _Frame:
     def down(self, y: float) -> float:
         return _HIGH - _BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (_HIGH - _TOP - _BOTTOM - 6)
 
-    def axes(self, x_name: str, y_name: str, *, whole_x: bool = False) -> Markup:
+    def axes(self, x_name: str, y_name: str, *, whole_x: bool = False, x_names: Sequence[str] = ()) -> Markup:
         parts = []
         for value, text in self._ticks(self.y):
             parts.append(
@@ -186,7 +207,7 @@ class _Frame:
                     '<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text x="{}" y="{:.1f}" text-anchor="end">{}</text>'
                 ).format(_LEFT, _WIDE - _RIGHT, self.down(value), self.down(value), _LEFT - 7, self.down(value) + 4, text)
             )
-        for value, text in self._ticks(self.x):
+        for value, text in enumerate(x_names) if x_names else self._ticks(self.x):
             if whole_x and value != round(value):
                 continue
             x = self.right(value)

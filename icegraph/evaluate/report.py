@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from pyproj import Geod
 
 from icegraph.evaluate import charts, pictures
+from icegraph.evaluate.expectations import known_seams, quality_rows
 from icegraph.evaluate.gate import GateResult, confusion
 from icegraph.evaluate.segmentation import LEAST_PX
 from icegraph.evaluate.tables import TrackTables
+from icegraph.expectations import data_docs
 from icegraph.grid import Grid
 from icegraph.scene import Scene, footprint
 from icegraph.store import code_version, sha256
@@ -61,6 +63,7 @@ class Run:
         tables: The tracks.
         models: Model folders.
         manifest: The manifest as read from JSON; empty where there is none.
+        expectations: The outcomes of the passes, pixels and floes (`icegraph.expectations`); the manifest has those of the raw files.
     """
 
     metrics: Mapping[str, Any]
@@ -71,6 +74,7 @@ class Run:
     tables: TrackTables
     models: Sequence[Path] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    expectations: Sequence[Mapping[str, Any]] = ()
 
     @property
     def order(self) -> list[str]:
@@ -101,6 +105,9 @@ def render(run: Run) -> str:
         where=_where(run),
         passes=[_pass_figure(run, pass_id, views[pass_id], *paths[pass_id]) for pass_id in chosen],
         left_out=len(run.order) - len(chosen),
+        calibration=[row for pass_id in run.order for row in quality_rows(run.scenes[pass_id])],
+        steps=_step_figures(run),
+        checks=[_checked(outcome) for outcome in [*run.manifest.get("expectations", []), *run.expectations]],
         drift=_drift_figures(run, views),
         forecast=_forecast_figure(run, views),
         sizes=_size_figure(run),
@@ -296,6 +303,38 @@ def _pass_figure(run: Run, pass_id: str, view: pictures.Map, paths: dict[int, st
     dim = 0.25 if scene.sensor == "optical" else 0.0
     svg = pictures.draw_map(view, [layer], embed=True, label=f"{view.alt}; {words}", text=22, dim=dim)
     return Figure(svg, caption, f"{scene.time:%d %B %Y, %H:%M} UTC")
+
+
+def _step_figures(run: Run) -> list[Figure]:
+    """For each polarisation, the steps between sub-swaths of all passes, with thermal noise and without."""
+    bands: dict[str, dict[str, dict[str, list[float]]]] = {}
+    errors: dict[str, list[float]] = {}
+    for pass_id in run.order:
+        for band, told in run.scenes[pass_id].item.properties.get("icegraph:quality", {}).get("bands", {}).items():
+            for seam in known_seams(told):
+                kinds = bands.setdefault(band, {}).setdefault("|".join(seam["swaths"]), {})
+                errors.setdefault(band, []).append(seam["error_db"])
+                for kind, name in (("with noise", "before_db"), ("noise taken off", "after_db")):
+                    kinds.setdefault(kind, []).extend([] if seam[name] is None else [seam[name]])
+    figures = []
+    for band, steps in bands.items():
+        means = [
+            float(np.mean(values)) if (values := [abs(v) for kinds in steps.values() for v in kinds[kind]]) else None
+            for kind in ("with noise", "noise taken off")
+        ]
+        caption = f"The mean step is {show_number(means[0])} dB with thermal noise, {show_number(means[1])} dB without."
+        caption += f" For the ice that lies there, each is known to \u00b1{show_number(float(np.mean(errors[band])))} dB."
+        label = f"{band.upper()}: steps between sub-swaths. {caption}"
+        if any(value is not None for value in means):
+            figures.append(Figure(charts.step_chart(steps, label=label), caption, f"{band.upper()}: steps between sub-swaths"))
+    return figures
+
+
+def _checked(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """A table that was held against expectations: its name, how many it met, and its Data Docs."""
+    told = outcome["statistics"]
+    met, of = int(told["successful_expectations"]), int(told["evaluated_expectations"])
+    return {"name": outcome["suite_name"], "met": met, "of": of, "ok": bool(outcome["success"]), "docs": data_docs(outcome)}
 
 
 def _drift_figures(run: Run, views: Mapping[str, pictures.Map]) -> dict[str, Any] | None:

@@ -69,8 +69,7 @@ class Manifest(BaseModel):
     Args:
         passes: Those accepted, sorted by time.
         refused: Those refused, by name.
-        expectations: Each expectation that was checked: `subject` (`inventory` or `pixels`), `expectation`, `column`, `success`, and
-            `failed`, the ids of the passes that failed it.
+        expectations: The outcome of each table that was held against expectations (`icegraph.expectations`).
         notes: What was done to the list as a whole (sorting, duplicates).
         created_by: Version of the code.
     """

@@ -57,7 +57,7 @@ def read_scaled(scene: Scene, bands: Sequence[str], window: Window) -> tuple[Flo
     for index, band in enumerate(bands):
         if band in scene.bands:
             pixels = scene.read([band], window)[0]
-            if band in _SLOPES and INCIDENCE in scene.bands:
+            if band in _SLOPES and INCIDENCE in scene.bands and "icegraph:normalised" not in scene.item.properties:
                 pixels = pixels - np.float32(_SLOPES[band]) * (scene.read([INCIDENCE], window)[0] - np.float32(_REFERENCE_DEG))
             values[index] = to_scene_scale(pixels, scene.statistics(band), _LEAST_HALF.get(band.rsplit("_", 1)[-1], 0.0))
     values[:, ~valid] = np.nan

@@ -43,9 +43,10 @@ def sigma_nought(snapshot: Snapshot, polarisation: str, incidence_deg: NDArray[n
 
     Args:
         snapshot: The field.
-        polarisation: `HH` or `HV`.
+        polarisation: `HH` or `HV`; `VV` and `VH` are taken to be like them.
         incidence_deg: Incidence angle of each pixel, [H, W], degrees.
     """
+    polarisation = "HH" if polarisation[0] == polarisation[1] else "HV"
     away = incidence_deg - np.float32(REFERENCE_DEG)
     ice, slush = _shares(snapshot)
     water = (

@@ -1,4 +1,4 @@
-"""Where the lines and pixels of a simulated Sentinel-1 EW image lie: in the plane, on the Earth, and in the radar's beam."""
+"""Where the lines and pixels of a simulated Sentinel-1 image lie: in the plane, on the Earth, and in the radar's beam."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,11 @@ from pyproj import Geod
 
 from icegraph.errors import InputError
 from icegraph.grid import Grid
+from icegraph.simulate.kind import EW, Mode
 
 Float = NDArray[np.float64]
 Direction = Literal["DESCENDING", "ASCENDING"]
 
-SWATHS: Final = ("EW1", "EW2", "EW3", "EW4", "EW5")
-# Incidence at the outer edges and seams of the sub-swaths (Sentinel-1 EW user guide, table 2, the middle of the overlaps).
-SEAMS_DEG: Final = (19.0, 29.2, 34.45, 39.65, 43.9, 47.0)
-LINE_TIME_S: Final = 5.998e-3  # azimuth time of one 40 m line
 ALTITUDE_M: Final = 700e3
 EARTH_RADIUS_M: Final = 6_371e3
 
@@ -34,6 +31,7 @@ class ImageGeometry:
         pixel_m: Spacing of both, metres in the plane.
         origin: x, y of line 0, pixel 0 (its centre), metres.
         azimuth: Unit vector of the flight in the plane.
+        mode: Tells the incidence across the image and its sub-swaths, whatever its size.
     """
 
     grid: Grid
@@ -42,9 +40,10 @@ class ImageGeometry:
     pixel_m: float
     origin: tuple[float, float]
     azimuth: tuple[float, float]
+    mode: Mode = EW
 
     @classmethod
-    def inside(cls, grid: Grid, direction: Direction = "DESCENDING", tilt_deg: float = 5.0) -> Self:
+    def inside(cls, grid: Grid, direction: Direction = "DESCENDING", tilt_deg: float = 5.0, mode: Mode = EW) -> Self:
         """The largest image that lies inside a grid, its flight within `tilt_deg` of the grid axis that heads north or south.
 
         Raises:
@@ -63,7 +62,7 @@ class ImageGeometry:
         half_a, half_r = (lines - 1) / 2 * grid.pixel_m, (samples - 1) / 2 * grid.pixel_m
         middle = ((left + right) / 2, (bottom + top) / 2)
         origin = (middle[0] - half_a * azimuth[0] - half_r * rx, middle[1] - half_a * azimuth[1] - half_r * ry)
-        return cls(grid, lines, samples, grid.pixel_m, origin, azimuth)
+        return cls(grid, lines, samples, grid.pixel_m, origin, azimuth, mode)
 
     def xy(self, line: Float, pixel: Float) -> tuple[Float, Float]:
         """Metres in the plane of image positions; whole numbers are pixel centres."""
@@ -84,22 +83,23 @@ class ImageGeometry:
         return self.grid.lonlat(*self.xy(line, pixel))
 
     def incidence_deg(self, pixel: Float) -> Float:
-        """Incidence angle at ground range samples, on a sphere: 19 degrees at the first, 47 at the last."""
-        near, far = (float(ground_range_m(np.array(angle))) for angle in (SEAMS_DEG[0], SEAMS_DEG[-1]))
-        table_deg = np.linspace(SEAMS_DEG[0] - 5, SEAMS_DEG[-1] + 5, 512)
+        """Incidence angle at ground range samples, on a sphere: for EW 19 degrees at the first, 47 at the last."""
+        seams = self.mode.seams_deg
+        near, far = (float(ground_range_m(np.array(angle))) for angle in (seams[0], seams[-1]))
+        table_deg = np.linspace(seams[0] - 5, seams[-1] + 5, 512)
         ground = near + (far - near) * np.asarray(pixel, float) / (self.samples - 1)
         return np.asarray(np.interp(ground, ground_range_m(table_deg), table_deg))
 
     @cached_property
     def swath_first(self) -> list[int]:
-        """First sample of each sub-swath, and the number of samples at the end, [6]."""
+        """First sample of each sub-swath, and the number of samples at the end."""
         incidence = self.incidence_deg(np.arange(self.samples, dtype=float))
-        inner = np.searchsorted(incidence, SEAMS_DEG[1:-1])
+        inner = np.searchsorted(incidence, self.mode.seams_deg[1:-1])
         return [0, *(int(first) for first in inner), self.samples]
 
     def swath_of(self, pixel: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Index into `SWATHS` of samples."""
-        return np.clip(np.searchsorted(self.swath_first, pixel, side="right") - 1, 0, len(SWATHS) - 1)
+        """Index of each sample's sub-swath."""
+        return np.clip(np.searchsorted(self.swath_first, pixel, side="right") - 1, 0, len(self.mode.swaths) - 1)
 
     @cached_property
     def data_samples(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -107,9 +107,14 @@ class ImageGeometry:
         slant = np.round(np.linspace(max(3, 0.012 * self.samples), 2, self.lines)).astype(np.int64)
         return slant, self.samples - 1 - (slant[0] + 2 - slant)
 
+    @property
+    def line_time_s(self) -> float:
+        """Azimuth time of a line."""
+        return self.mode.line_time_s * self.pixel_m
+
     def seconds(self, line: Float) -> Float:
         """Azimuth time of lines, seconds since line 0."""
-        return np.asarray(line, float) * LINE_TIME_S * self.pixel_m / 40.0
+        return np.asarray(line, float) * self.line_time_s
 
 
 def ground_range_m(incidence_deg: Float) -> Float:

@@ -1,4 +1,4 @@
-"""Calibration and noise vectors of a simulated Sentinel-1 EW product, as its annotation will write them."""
+"""Calibration and noise vectors of a simulated Sentinel-1 product, as its annotation will write them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,22 +7,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.simulate.ew_geometry import LINE_TIME_S, SWATHS, Direction, Float, ImageGeometry
+from icegraph.simulate.ew_geometry import Direction, Float, ImageGeometry
 from icegraph.simulate.field import Drawn
+from icegraph.simulate.kind import Kind
 
-POLARISATIONS: Final = ("HH", "HV")
 _BETA_NOUGHT: Final = 474.0  # calibration constant in DN, the same at every pixel
-# Noise-equivalent sigma nought of a sub-swath, u = 0 … 1 from its near to its far edge: floor_db + curve_db · (u - lowest)².
-_NESZ: Final = {
-    "EW1": (-25.9, 0.70, 7.0),
-    "EW2": (-29.2, 0.50, 10.0),
-    "EW3": (-30.0, 0.45, 12.0),
-    "EW4": (-30.3, 0.50, 9.0),
-    "EW5": (-30.0, 0.45, 16.0),
-}
-_SCALLOP: Final = {"EW1": 0.136, "EW2": 0.092, "EW3": 0.104, "EW4": 0.098, "EW5": 0.115}  # rise of azimuth noise at burst edges
 _BURST_LINES: Final = 500  # 3 s
-_EXTRA_DB: Final = {"HH": 0.0, "HV": 0.3}
+_EXTRA_DB: Final = 0.3  # of noise in the cross-polarised image
 
 
 @dataclass(frozen=True)
@@ -91,6 +82,7 @@ class Product:
         direction: Of the orbit.
         calibration: The same for both polarisations.
         noise: By polarisation.
+        kind: Platform, mode, polarisations and processor.
     """
 
     geometry: ImageGeometry
@@ -98,20 +90,21 @@ class Product:
     direction: Direction
     calibration: Calibration
     noise: dict[str, Noise]
+    kind: Kind
 
     def time(self, line: float) -> datetime:
         """Azimuth time of a line, UTC."""
         return self.start + timedelta(seconds=float(self.geometry.seconds(np.array(line))))
 
 
-def plan_product(view: Drawn, direction: Direction = "DESCENDING", tilt_deg: float = 5.0) -> Product:
+def plan_product(view: Drawn, direction: Direction = "DESCENDING", tilt_deg: float = 5.0, kind: Kind | None = None) -> Product:
     """Geometry, times, calibration and noise of the product that `write_safe` makes of a view."""
-    geometry = ImageGeometry.inside(view.grid, direction, tilt_deg)
+    kind = kind or Kind()
+    geometry = ImageGeometry.inside(view.grid, direction, tilt_deg, kind.mode)
     start = view.time - timedelta(seconds=float(geometry.seconds(np.array((geometry.lines - 1) / 2))))
     calibration = _calibration(geometry)
-    return Product(
-        geometry, start, direction, calibration, {name: _noise(geometry, calibration, _EXTRA_DB[name]) for name in POLARISATIONS}
-    )
+    noise = {name: _noise(geometry, calibration, _EXTRA_DB if name[0] != name[1] else 0.0, kind) for name in kind.polarisations}
+    return Product(geometry, start, direction, calibration, noise, kind)
 
 
 def _step(samples: int) -> int:
@@ -120,7 +113,7 @@ def _step(samples: int) -> int:
 
 
 def _calibration(geometry: ImageGeometry) -> Calibration:
-    lines_a_second = 40.0 / (LINE_TIME_S * geometry.pixel_m)
+    lines_a_second = 1 / geometry.line_time_s
     lines = np.round(np.arange(geometry.lines / lines_a_second + 1) * lines_a_second).astype(np.int64)
     pixels = _knots(0, geometry.samples - 1, _step(geometry.samples))
     incidence = np.radians(geometry.incidence_deg(pixels.astype(float)))
@@ -133,36 +126,39 @@ def _calibration(geometry: ImageGeometry) -> Calibration:
     )
 
 
-def _noise(geometry: ImageGeometry, calibration: Calibration, extra_db: float) -> Noise:
+def _noise(geometry: ImageGeometry, calibration: Calibration, extra_db: float, kind: Kind) -> Noise:
+    swaths = kind.mode.swaths
     last_data = int(geometry.data_samples[1].max())
     pixels = np.concatenate(
         [
-            _knots(first, (last_data if name == SWATHS[-1] else end - 1), _step(geometry.samples))
-            for name, first, end in zip(SWATHS, geometry.swath_first, geometry.swath_first[1:], strict=False)
+            _knots(first, (last_data if name == swaths[-1] else end - 1), _step(geometry.samples))
+            for name, first, end in zip(swaths, geometry.swath_first, geometry.swath_first[1:], strict=False)
         ]
         # As in real products, the last two knots are zero: they lie past the data.
         + [np.array([geometry.samples - 2, geometry.samples - 1])]
     )
     swath = geometry.swath_of(pixels)
     start, end = np.array(geometry.swath_first[:-1])[swath], np.array(geometry.swath_first[1:])[swath]
-    floor, lowest, curve = np.array([_NESZ[name] for name in SWATHS])[swath].T
+    floor, lowest, curve = np.array(kind.mode.nesz)[swath].T
     nesz_db = floor + curve * ((pixels - start) / (end - 1 - start) - lowest) ** 2 + extra_db
     power = 10 ** (nesz_db / 10) * calibration.factor(geometry)[pixels] ** 2
     power[-2:] = 0.0
     lines = calibration.lines[calibration.lines < geometry.lines]
     drift = 1 + 0.015 * np.sin(np.arange(len(lines)) / 3.0)  # the instrument warms and cools
-    azimuth = [_scalloping(geometry.lines, name) for name in SWATHS]
+    azimuth = [_scalloping(geometry.lines, number, kind) for number in range(len(swaths))]
     return Noise(lines, pixels, _written(drift[:, None] * power), [pair[0] for pair in azimuth], [pair[1] for pair in azimuth])
 
 
-def _scalloping(lines: int, swath: str) -> tuple[NDArray[np.int64], Float]:
-    """Azimuth noise of one sub-swath: up at burst edges, where two knots stand side by side."""
+def _scalloping(lines: int, swath: int, kind: Kind) -> tuple[NDArray[np.int64], Float]:
+    """Azimuth noise of one sub-swath: up at burst edges, where two knots stand side by side; 1 where the processor does not tell it."""
+    if not kind.has_azimuth_noise:
+        return np.array([0, lines - 1]), np.ones(2)
     burst = max(16, min(_BURST_LINES, lines // 3))
-    shift = burst * SWATHS.index(swath) // len(SWATHS)  # the sub-swaths take turns
+    shift = burst * swath // len(kind.mode.swaths)  # the sub-swaths take turns
     edges = np.arange(burst - shift if shift else burst, lines, burst)
     knots = np.unique(np.concatenate([np.arange(0, lines, 10), edges - 1, edges, [lines - 1]]))
     number, place = np.divmod(knots + shift, burst)
-    depth = _SCALLOP[swath] * np.where(number % 2 == 0, 1.0, 0.92)
+    depth = kind.mode.scallop[swath] * np.where(number % 2 == 0, 1.0, 0.92)
     return knots.astype(np.int64), _written(1 + depth * (2 * place / (burst - 1) - 1) ** 2)
 
 

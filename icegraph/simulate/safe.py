@@ -30,19 +30,17 @@ from rasterio.control import GroundControlPoint
 from icegraph.grid import Window
 from icegraph.simulate.ew_geometry import (
     ALTITUDE_M,
-    LINE_TIME_S,
-    SEAMS_DEG,
-    SWATHS,
     elevation_deg,
     ground_range_m,
     heading_deg,
     slant_range_m,
 )
-from icegraph.simulate.ew_vectors import POLARISATIONS, Product
+from icegraph.simulate.ew_vectors import Product
+from icegraph.simulate.kind import Kind, Mode
 from icegraph.store import folder_beside
 
-IPF: Final = "003.10"
-# A real ascending node of Sentinel-1B, to count orbits from.
+_NSSDC: Final = {"S1A": "2014-016A", "S1B": "2016-025A", "S1C": "2024-233A"}
+# A real ascending node of Sentinel-1B, to count orbits from; those of the others are counted alike.
 _NODE_TIME: Final = datetime.fromisoformat("2021-12-23T04:33:35.556206+00:00")
 _NODE_ORBIT: Final = 30148
 _NODE_DATATAKE: Final = 0x39993
@@ -90,7 +88,9 @@ def write_product(product: Product, strips: Iterable[Strip], folder: Path) -> st
 def _write_content(product: Product, strips: Iterable[Strip], folder: Path) -> None:
     for place in ("annotation/calibration", "measurement"):
         (folder / place).mkdir(parents=True)
-    names = {polarisation: _file_stem(product, polarisation, number) for number, polarisation in enumerate(POLARISATIONS, start=1)}
+    names = {
+        polarisation: _file_stem(product, polarisation, number) for number, polarisation in enumerate(product.kind.polarisations, start=1)
+    }
     statistics = _write_tiffs(product, strips, {polarisation: folder / f"measurement/{name}.tiff" for polarisation, name in names.items()})
     for number, (polarisation, name) in enumerate(names.items(), start=1):
         header = _header(product, polarisation, number)
@@ -140,21 +140,23 @@ def _stop(product: Product) -> datetime:
 
 def _stem(product: Product) -> str:
     times = f"{product.start:%Y%m%dT%H%M%S}_{_stop(product):%Y%m%dT%H%M%S}"
-    return f"S1B_EW_GRDM_1SDH_{times}_{_orbit(product):06d}_{_datatake(product):06X}"
+    kind = product.kind
+    return f"{kind.platform}_{kind.mode.name}_{kind.mode.resolution}_1S{kind.code}_{times}_{_orbit(product):06d}_{_datatake(product):06X}"
 
 
 def _file_stem(product: Product, polarisation: str, number: int) -> str:
     times = f"{product.start:%Y%m%dt%H%M%S}-{_stop(product):%Y%m%dt%H%M%S}"
-    return f"s1b-ew-grd-{polarisation.lower()}-{times}-{_orbit(product):06d}-{_datatake(product):06x}-{number:03d}"
+    kind = f"{product.kind.platform}-{product.kind.mode.name}-grd-{polarisation}".lower()
+    return f"{kind}-{times}-{_orbit(product):06d}-{_datatake(product):06x}-{number:03d}"
 
 
 def _header(product: Product, polarisation: str, number: int) -> dict[str, str]:
     return {
-        "missionId": "S1B",
+        "missionId": product.kind.platform,
         "productType": "GRD",
         "polarisation": polarisation,
-        "mode": "EW",
-        "swath": "EW",
+        "mode": product.kind.mode.name,
+        "swath": product.kind.mode.name,
         "startTime": _time(product.start),
         "stopTime": _time(_stop(product)),
         "absoluteOrbitNumber": str(_orbit(product)),
@@ -176,7 +178,7 @@ def _annotation(product: Product, header: Mapping[str, str], statistics: _Statis
         _list(general, f"{name}List", 0)
     image = _add(root, "imageAnnotation")
     _image_information(product, image, statistics)
-    _processing_information(image)
+    _processing_information(product.kind.mode, image)
     _list(_add(root, "dopplerCentroid"), "dcEstimateList", 0)
     _list(_add(root, "antennaPattern"), "antennaPatternList", 0)
     timing = _fields(root, "swathTiming", {"linesPerBurst": "0", "samplesPerBurst": "0"})
@@ -217,13 +219,13 @@ def _image_information(product: Product, image: _Element, statistics: _Statistic
     )
     _list(information, "sliceList", 0)
     for name, text in {
-        "slantRangeTime": f"{_slant_time(SEAMS_DEG[0]):.15e}",
+        "slantRangeTime": f"{_slant_time(product.geometry.mode.seams_deg[0]):.15e}",
         "pixelValue": "Detected",
         "outputPixels": "16 bit Unsigned Integer",
         "rangePixelSpacing": f"{geometry.pixel_m:.6e}",
         "azimuthPixelSpacing": f"{geometry.pixel_m:.6e}",
-        "azimuthTimeInterval": f"{LINE_TIME_S * geometry.pixel_m / 40.0:.15e}",
-        "azimuthFrequency": f"{1 / (LINE_TIME_S * geometry.pixel_m / 40.0):.15e}",
+        "azimuthTimeInterval": f"{geometry.line_time_s:.15e}",
+        "azimuthFrequency": f"{1 / geometry.line_time_s:.15e}",
         "numberOfSamples": str(geometry.samples),
         "numberOfLines": str(geometry.lines),
         "zeroDopMinusAcqTime": f"{0:.15e}",
@@ -235,7 +237,7 @@ def _image_information(product: Product, image: _Element, statistics: _Statistic
         _fields(image_statistics, name, {"re": f"{value:.6e}", "im": f"{0:.6e}"})
 
 
-def _processing_information(image: _Element) -> None:
+def _processing_information(mode: Mode, image: _Element) -> None:
     yes, no = "true", "false"
     information = _fields(
         image,
@@ -257,14 +259,16 @@ def _processing_information(image: _Element) -> None:
             "chirpSource": "Nominal",
             "pgSource": "Extracted",
             "rrfSpectrum": "Extended Tapered",
-            "applicationLutId": "EW_Default",
+            "applicationLutId": f"{mode.name}_Default",
         },
     )
-    parameters = _list(information, "swathProcParamsList", len(SWATHS))
-    for swath in SWATHS:
+    parameters = _list(information, "swathProcParamsList", len(mode.swaths))
+    for swath in mode.swaths:
         one = _fields(parameters, "swathProcParams", {"swath": swath})
-        _fields(one, "rangeProcessing", {"windowType": "Hamming", "windowCoefficient": f"{0.75:.15e}", "numberOfLooks": "6"})
-        _fields(one, "azimuthProcessing", {"windowType": "Hamming", "windowCoefficient": f"{0.75:.15e}", "numberOfLooks": "2"})
+        _fields(one, "rangeProcessing", {"windowType": "Hamming", "windowCoefficient": f"{0.75:.15e}", "numberOfLooks": str(mode.looks[0])})
+        _fields(
+            one, "azimuthProcessing", {"windowType": "Hamming", "windowCoefficient": f"{0.75:.15e}", "numberOfLooks": str(mode.looks[1])}
+        )
     _list(information, "inputDimensionsList", 0)
     for name, text in {
         "referenceRange": f"{8e5:.15e}",
@@ -324,7 +328,11 @@ def _coordinate_conversion(product: Product, root: _Element) -> None:
     one = _fields(
         conversions,
         "coordinateConversion",
-        {"azimuthTime": _time(product.start), "slantRangeTime": f"{_slant_time(SEAMS_DEG[0]):.15e}", "sr0": f"{slant[0]:.15e}"},
+        {
+            "azimuthTime": _time(product.start),
+            "slantRangeTime": f"{_slant_time(product.geometry.mode.seams_deg[0]):.15e}",
+            "sr0": f"{slant[0]:.15e}",
+        },
     )
     _vector(one, "srgrCoefficients", to_ground, ".15e")
     _add(one, "gr0", f"{0:.15e}")
@@ -333,8 +341,8 @@ def _coordinate_conversion(product: Product, root: _Element) -> None:
 
 def _swath_merging(product: Product, root: _Element) -> None:
     geometry = product.geometry
-    merges = _list(_add(root, "swathMerging"), "swathMergeList", len(SWATHS))
-    for swath, first, end in zip(SWATHS, geometry.swath_first, geometry.swath_first[1:], strict=False):
+    merges = _list(_add(root, "swathMerging"), "swathMergeList", len(geometry.mode.swaths))
+    for swath, first, end in zip(geometry.mode.swaths, geometry.swath_first, geometry.swath_first[1:], strict=False):
         merge = _fields(merges, "swathMerge", {"swath": swath})
         bounds = _list(merge, "swathBoundsList", 1)
         _fields(
@@ -353,12 +361,12 @@ def _swath_merging(product: Product, root: _Element) -> None:
 def _orbit_list(product: Product, general: _Element) -> None:
     """Positions every 10 s, from 60 s before to 60 s after: above the ground track, at the side that the geometry asks for."""
     geometry = product.geometry
-    away_px = -ground_range_m(np.array([SEAMS_DEG[0]]))[0] / geometry.pixel_m
+    away_px = -ground_range_m(np.array([product.geometry.mode.seams_deg[0]]))[0] / geometry.pixel_m
     seconds = np.arange(-60.0, float(geometry.seconds(np.array(geometry.lines))) + 60.0, 10.0)
     to_ecef = Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)
 
     def position(at: NDArray[np.float64]) -> NDArray[np.float64]:
-        lon, lat = geometry.lonlat(at / (LINE_TIME_S * geometry.pixel_m / 40.0), np.full(at.shape, away_px))
+        lon, lat = geometry.lonlat(at / geometry.line_time_s, np.full(at.shape, away_px))
         return np.stack(to_ecef.transform(lon, lat, np.full(at.shape, ALTITUDE_M)), axis=1)
 
     places, speeds = position(seconds), position(seconds + 0.5) - position(seconds - 0.5)
@@ -391,13 +399,16 @@ def _noise(product: Product, header: Mapping[str, str], polarisation: str) -> _E
     noise, geometry = product.noise[polarisation], product.geometry
     root = _Element("noise")
     _fields(root, "adsHeader", header)
-    vectors = _list(root, "noiseRangeVectorList", len(noise.range_lines))
+    told = "Range" if product.kind.has_azimuth_noise else ""
+    vectors = _list(root, f"noise{told}VectorList", len(noise.range_lines))
     for line, lut in zip(noise.range_lines, noise.range_lut, strict=True):
-        vector = _fields(vectors, "noiseRangeVector", {"azimuthTime": _time(product.time(line)), "line": str(line)})
+        vector = _fields(vectors, f"noise{told}Vector", {"azimuthTime": _time(product.time(line)), "line": str(line)})
         _vector(vector, "pixel", noise.range_pixels, "d")
-        _vector(vector, "noiseRangeLut", lut, ".6e")
-    vectors = _list(root, "noiseAzimuthVectorList", len(SWATHS))
-    for i, swath in enumerate(SWATHS):
+        _vector(vector, f"noise{told}Lut", lut, ".6e")
+    if not told:
+        return root
+    vectors = _list(root, "noiseAzimuthVectorList", len(geometry.mode.swaths))
+    for i, swath in enumerate(geometry.mode.swaths):
         vector = _fields(
             vectors,
             "noiseAzimuthVector",
@@ -440,13 +451,15 @@ def _write_tiffs(product: Product, strips: Iterable[Strip], paths: Mapping[str, 
 def _manifest(product: Product, folder: Path) -> _Element:
     for prefix, uri in _NAMESPACES.items():
         ElementTree.register_namespace(prefix, uri)
-    root = _Element(_q("xfdu:XFDU"), {"version": "esa/safe/sentinel-1.0/sentinel-1/sar/level-1/grd/standard/ewdp"})
+    root = _Element(
+        _q("xfdu:XFDU"), {"version": f"esa/safe/sentinel-1.0/sentinel-1/sar/level-1/grd/standard/{product.kind.mode.name.lower()}dp"}
+    )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     unit = _add(
         _add(root, "informationPackageMap"),
         _q("xfdu:contentUnit"),
         unitType="SAFE Archive Information Package",
-        textInfo="Sentinel-1 EW Level-1 GRD Product",
+        textInfo=f"Sentinel-1 {product.kind.mode.name} Level-1 GRD Product",
         dmdID="acquisitionPeriod platform generalProductInformation measurementOrbitReference measurementFrameSet",
         pdiID="processing",
     )
@@ -455,7 +468,7 @@ def _manifest(product: Product, folder: Path) -> _Element:
         _add(_add(unit, _q("xfdu:contentUnit"), unitType=kind, repID=_schema(file)), "dataObjectPointer", dataObjectID=_object_id(file))
     metadata = _add(root, "metadataSection")
     _processing(product, metadata)
-    _platform(metadata)
+    _platform(product.kind, metadata)
     _orbit_reference(product, metadata)
     _general_information(product, metadata)
     _acquisition_period(product, metadata)
@@ -475,24 +488,24 @@ def _processing(product: Product, metadata: _Element) -> None:
     begin, end = (_time(_stop(product) + timedelta(minutes=minutes)) for minutes in (40, 50))
     processing = _add(data, _q("safe:processing"), name="GRD Post Processing", start=begin, stop=end)
     facility = _add(processing, _q("safe:facility"), country="none", name="IceGraph simulator", organisation="IceGraph", site="simulated")
-    _add(facility, _q("safe:software"), name="Sentinel-1 IPF", version=IPF)
+    _add(facility, _q("safe:software"), name="Sentinel-1 IPF", version=product.kind.ipf)
     for name, role in (
-        ("S1B_AUX_CAL_V20190514T090000_G20210104T140612.SAFE", "AUX_CAL"),
+        (f"{product.kind.platform}_AUX_CAL_V20190514T090000_G20210104T140612.SAFE", "AUX_CAL"),
         ("Sentinel-1 Product Definition (S1-RS-MDA-52-7440) release 2/7", "product definition"),
         ("Sentinel-1 Product Specification (S1-RS-MDA-52-7441) release 3/9", "product specification"),
     ):
         _add(processing, _q("safe:resource"), name=name, role=role)
 
 
-def _platform(metadata: _Element) -> None:
+def _platform(kind: Kind, metadata: _Element) -> None:
     platform = _add(_wrap(metadata, "platform", "DMD", "Platform Description"), _q("safe:platform"))
-    for name, text in (("nssdcIdentifier", "2016-025A"), ("familyName", "SENTINEL-1"), ("number", "B")):
+    for name, text in (("nssdcIdentifier", _NSSDC[kind.platform]), ("familyName", "SENTINEL-1"), ("number", kind.platform[-1])):
         _add(platform, _q(f"safe:{name}"), text)
     instrument = _add(platform, _q("safe:instrument"))
     _add(instrument, _q("safe:familyName"), "Synthetic Aperture Radar", abbreviation="SAR")
     mode = _add(_add(instrument, _q("safe:extension")), _q("s1sarl1:instrumentMode"))
-    _add(mode, _q("s1sarl1:mode"), "EW")
-    _add(mode, _q("s1sarl1:swath"), "EW")
+    _add(mode, _q("s1sarl1:mode"), kind.mode.name)
+    _add(mode, _q("s1sarl1:swath"), kind.mode.name)
 
 
 def _orbit_reference(product: Product, metadata: _Element) -> None:
@@ -514,7 +527,7 @@ def _general_information(product: Product, metadata: _Element) -> None:
     information = _add(wrap, _q("s1sarl1:standAloneProductInformation"))
     _add(information, _q("s1sarl1:instrumentConfigurationID"), "2")
     _add(information, _q("s1sarl1:missionDataTakeID"), str(_datatake(product)))
-    for polarisation in POLARISATIONS:
+    for polarisation in product.kind.polarisations:
         _add(information, _q("s1sarl1:transmitterReceiverPolarisation"), polarisation)
     for name, text in (
         ("productClass", "S"),

@@ -16,6 +16,7 @@ import pystac.validation
 import pytest
 import rasterio
 from affine import Affine
+from jsonschema import Draft7Validator
 from pyproj import Transformer
 from pystac.extensions.sar import SarExtension
 
@@ -180,7 +181,7 @@ def test_the_same_pass_gives_the_same_bytes(scene: Scene, safe: Pass, tmp_path: 
 
 
 def test_a_coarser_scene_averages_power_and_not_decibels(scene: Scene, safe: Pass, tmp_path: Path) -> None:
-    coarse = calibrate(safe, tmp_path / "coarse", pixel_m=200.0)
+    coarse = calibrate(safe, tmp_path / "coarse", RadarSettings(pixel_m=200.0))
     assert coarse.grid.pixel_m == 200
     fine, wide = (10 ** (one.read(["hh_db"])[0] / 10) for one in (scene, coarse))
     assert np.nanmean(wide) == pytest.approx(np.nanmean(fine), rel=0.03)
@@ -189,8 +190,16 @@ def test_a_coarser_scene_averages_power_and_not_decibels(scene: Scene, safe: Pas
 
 def test_the_item_is_valid_stac_and_tells_the_radar(scene: Scene) -> None:
     fields = json.loads((scene.folder / "item.json").read_text())
-    # The extensions' own schemas are not at hand without a network; pystac knows their fields.
     pystac.validation.validate_dict({**fields, "stac_extensions": []})
+    schemas = {}
+    for path in sorted((Path(__file__).parents[1] / "schemas").glob("*.json")):
+        schema = json.loads(path.read_text())
+        schemas[schema["$id"].rstrip("#")] = schema
+        Draft7Validator(schema).validate(fields)
+    # That of processing is in no package: its one field here is an object of text.
+    (rest,) = set(fields["stac_extensions"]) - set(schemas)
+    assert "/processing/" in rest
+    assert all(isinstance(version, str) for version in fields["properties"]["processing:software"].values())
     sar = SarExtension.ext(scene.item)
     assert (sar.instrument_mode, sar.frequency_band, sar.product_type) == ("EW", "C", "GRD")
     assert [polarisation.value for polarisation in sar.polarizations] == ["HH", "HV"]
@@ -218,14 +227,14 @@ def test_statistics_are_those_of_the_written_pixels(scene: Scene) -> None:
 
 
 def test_noise_beta_and_gamma_come_on_request(scene: Scene, safe: Pass, tmp_path: Path) -> None:
-    gamma = calibrate(safe, tmp_path / "gamma", radar=RadarSettings(quantity="gamma", nesz=True))
+    gamma = calibrate(safe, tmp_path / "gamma", RadarSettings(quantity="gamma", nesz=True))
     assert gamma.bands == ["hh_gamma_db", "hv_gamma_db", "hh_nesz_db", "hv_nesz_db", "incidence_deg"]
     hh, incidence = scene.read(["hh_db", "incidence_deg"])
     bright = np.nan_to_num(hh, nan=-99) > -15
     # gamma0 = sigma0 / cos(incidence), by definition; knots of small images are far apart, and angles between them not exact.
     difference = (gamma.read(["hh_gamma_db"])[0] - hh + 10 * np.log10(np.cos(np.radians(incidence))))[bright]
     assert np.abs(difference).max() < 0.1
-    beta = calibrate(safe, tmp_path / "beta", radar=RadarSettings(quantity="beta"))
+    beta = calibrate(safe, tmp_path / "beta", RadarSettings(quantity="beta"))
     difference = (beta.read(["hh_beta_db"])[0] - hh + 10 * np.log10(np.sin(np.radians(incidence))))[bright]
     assert np.abs(difference).max() < 0.1
     nesz = gamma.read(["hv_nesz_db"])
@@ -236,14 +245,14 @@ def test_an_area_is_a_part_of_the_pass(scene: Scene, safe: Pass, tmp_path: Path)
     row, col = (np.array([side * 0.4, side * 0.6]) for side in scene.grid.shape)
     lon, lat = scene.grid.lonlat(*scene.grid.xy(row, col))
     area = (float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max()))
-    part = calibrate(safe, tmp_path / "part", radar=RadarSettings(area=area))
+    part = calibrate(safe, tmp_path / "part", RadarSettings(area=area))
     top, left = (round(float(value[0])) for value in scene.grid.rowcol(*part.grid.xy(np.array([0.0]), np.array([0.0]))))
     window = Window(top, left, *part.grid.shape)
     assert part.grid == scene.grid.part(window)
     assert part.grid.height < 0.8 * scene.grid.height
     np.testing.assert_allclose(part.read(["hh_db"]), scene.read(["hh_db"], window), atol=0.15)  # places agree to 0.01 pixel
     with pytest.raises(PassError, match=r"has nothing in the area 0, -80, 1, -79"):
-        calibrate(safe, tmp_path / "nothing", radar=RadarSettings(area=(0, -80, 1, -79)))
+        calibrate(safe, tmp_path / "nothing", RadarSettings(area=(0, -80, 1, -79)))
 
 
 def test_balance_levels_what_wrong_noise_left(safe: Pass, tmp_path: Path) -> None:
@@ -283,7 +292,7 @@ def test_coarser_pixels_stay_where_they_are(factor: int, tmp_path: Path) -> None
     """On a ramp the mean about a pixel is the pixel: a mean off its centre would shift the ramp."""
     ramp = np.add.outer(np.arange(240.0), 2 * np.arange(260.0)) / 2000 + 0.01
     entry = describe(write_unmapped(tmp_path / "S1_EW_20200101T000000_hh.tif", ramp, "sigma0_hh")).entry
-    scene = calibrate(entry, tmp_path / "scene", pixel_m=40.0 * factor)
+    scene = calibrate(entry, tmp_path / "scene", RadarSettings(pixel_m=40.0 * factor))
     assert scene.grid.pixel_m == 40 * factor
     row, col = np.mgrid[10 : scene.grid.height - 10, 10 : scene.grid.width - 10].astype(float)
     x, y = scene.grid.xy(row, col)
@@ -462,3 +471,24 @@ def test_the_real_pair_overlaps_and_agrees_where_it_does(shared_data: Path, tmp_
     table = pd.DataFrame(blocks).dropna()
     assert len(table) > 30
     assert table.corr().iloc[0, 1] > 0.7
+
+
+@pytest.mark.parametrize(("surface", "slopes"), [("first-year", (-0.24, -0.16)), ("water", (-0.60, -0.30))])
+def test_the_incidence_angle_is_taken_out_once_and_said_to_be(
+    surface: str, slopes: tuple[float, float], scene: Scene, safe: Pass, tmp_path: Path
+) -> None:
+    flat = calibrate(safe, tmp_path / "flat", RadarSettings(normalise=surface))
+    away = scene.read(["incidence_deg"])[0] - 35
+    for band, slope in zip(("hh_db", "hv_db"), slopes, strict=True):
+        np.testing.assert_allclose(flat.read([band])[0], scene.read([band])[0] - slope * away, atol=2 / radar.STEPS)
+    told = flat.item.properties["icegraph:normalised"]
+    assert told == {"surface": surface, "reference_deg": 35.0, "slopes_db_per_deg": dict(zip(("hh_db", "hv_db"), slopes, strict=True))}
+    assert "icegraph:normalised" not in scene.item.properties
+    np.testing.assert_array_equal(flat.read(["incidence_deg"]), scene.read(["incidence_deg"]))
+
+
+def test_without_a_filter_speckle_stays(scene: Scene, safe: Pass, tmp_path: Path) -> None:
+    raw = calibrate(safe, tmp_path / "raw", RadarSettings(speckle="none"))
+    rough, smooth = (np.diff(one.read(["hh_db"])[0]) for one in (raw, scene))
+    assert np.nanstd(rough) > 2 * np.nanstd(smooth)
+    np.testing.assert_array_equal(raw.mask(), scene.mask())

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from icegraph.calibrate.speckle import FILTERS, SIZE, Filter, despeckle
+from icegraph.calibrate.settings import Filter
+from icegraph.calibrate.speckle import FILTERS, SIZE, despeckle
 
 
 def lee(z: np.ndarray, looks: float, noise: float = 0.0) -> np.ndarray:

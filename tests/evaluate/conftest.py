@@ -12,6 +12,7 @@ import pytest
 from affine import Affine
 from shapely.geometry import Point
 
+from icegraph.expectations import BETWEEN, Rule, validate
 from icegraph.grid import Grid, Window
 from icegraph.scene import write_band, write_item
 
@@ -166,16 +167,9 @@ def write_manifest(run: MadeRun, path: Path) -> Path:
         for n, p in enumerate(run.scenes)
     ]
     refused = [{"path": "/data/<script>alert(1)</script>.tif", "reason": "not a GeoTIFF: <img src=http://evil.example/x.png>"}]
-    expectations = [
-        {"subject": "inventory", "expectation": "expect_column_values_to_be_unique", "column": "id", "success": True},
-        {
-            "subject": "sar-pass-0",
-            "expectation": "expect_column_values_to_be_between",
-            "column": "hh_db",
-            "success": False,
-            "observed": 3.2,
-        },
-    ]
+    rows = [{"pass_id": p, "bytes": 0 if p == "sar-pass-0" else 9} for p in run.scenes]
+    rules = [Rule(BETWEEN, {"column": "bytes", "min_value": 1}, "is empty", "download it again")]
+    expectations = [validate("raw passes", rows, rules, ["pass_id"])[0]]
     path.write_text(
         json.dumps(
             {"passes": entries, "refused": refused, "expectations": expectations, "notes": ["Sorted by time."], "created_by": "0.1.0"}

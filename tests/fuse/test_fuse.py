@@ -14,10 +14,13 @@ from ice_maps import FORMS, concentration, is_land, write_bremen, write_nsidc
 from pyproj import Transformer
 from scipy.ndimage import gaussian_filter
 
+from icegraph.calibrate import calibrate
 from icegraph.fuse import BANDS, describe_partner, fuse
 from icegraph.fuse.l1r import describe_swath
 from icegraph.grid import Grid, Window
+from icegraph.ingest import ingest
 from icegraph.scene import Scene, write_band, write_item
+from icegraph.simulate import simulate
 from icegraph.simulate.amsr2 import smooth_truth, write_amsr2
 from icegraph.simulate.field import FLOE, LAND, LEVEL, MULTIYEAR, NO_ICE, WATER, Snapshot
 from icegraph.store import sha256
@@ -346,3 +349,21 @@ def test_concentration_follows_the_simulators_truth(scene: Scene, tmp_path: Path
     assert np.abs(error[truth[inside] > 90]).mean() < 5
     assert np.abs(error[truth[inside] < 10]).mean() < 10
     assert np.abs(error).mean() < 12
+
+
+def test_a_raw_pass_takes_the_map_of_earthdata_that_lies_beside_it(tmp_path: Path) -> None:
+    """From the files as they come: SAFE and AU_SI12, ingested, calibrated and fused."""
+    sea = {"lon": -10.0, "lat": 80.0}
+    simulate(tmp_path / "field", seed=3, size_km=12, passes=1, views=("sar",), start=datetime(2020, 3, 1, 12, tzinfo=UTC), ice=sea)
+    write_nsidc(tmp_path / "field" / "passes")
+    manifest = ingest([tmp_path / "field" / "passes"], tmp_path / "manifest")
+    (entry,), (partner,) = manifest.scenes, manifest.partners
+    assert partner.href.suffix == ".he5"
+    fused = fuse(calibrate(entry, tmp_path / "scene"), manifest.partners, tmp_path / "fused")
+    valid = fused.mask()
+    row, col = np.nonzero(valid)
+    truth = concentration(*fused.grid.lonlat(*fused.grid.xy(row, col)))
+    assert np.abs(fused.read(["sic_percent"])[0][valid] - truth).max() < 1.5
+    assert {"hh_db", "hv_db", "sic_percent"} <= set(fused.bands)
+    parents = {parent["name"] for parent in fused.item.properties["icegraph:parents"]}
+    assert partner.href.name in parents

@@ -44,7 +44,7 @@ def test_one_bad_pass_does_not_stop_the_others_and_the_manifest_tells(safe: Path
     assert [entry.href for entry in manifest.passes] == [good, safe]
     assert refusal(manifest).startswith(f"{bad}: is cut off")
     assert Manifest.read(tmp_path / "out" / "manifest.json") == manifest
-    assert {row["success"] for row in manifest.expectations} == {True}
+    assert [(table["suite_name"], table["success"]) for table in manifest.expectations] == [("raw passes", True), ("raw pixels", True)]
 
 
 @pytest.mark.parametrize("kind", ["noise", "calibration"])
@@ -91,8 +91,9 @@ def test_an_empty_measurement_is_refused_by_its_pixels(safe: Path, tmp_path: Pat
         dataset.write(np.zeros((1, dataset.height, dataset.width), np.uint16))
     manifest = ingest([safe], tmp_path / "out")
     assert refusal(manifest).startswith(f"{safe}: band hv holds 100.0% NaN or no data (at most 99 % may)")
-    failed = [row for row in manifest.expectations if not row["success"]]
-    assert [row["failed"] for row in failed] == [[safe.stem]] * len(failed)
+    (failed,) = [table for table in manifest.expectations if not table["success"]]
+    rows = [row for result in failed["results"] for row in result["result"]["unexpected_index_list"]]
+    assert {(row["pass_id"], row["band"]) for row in rows} == {(safe.stem, "hv")}
     assert not manifest.passes
 
 

@@ -16,7 +16,8 @@ from rasterio.crs import CRS
 from icegraph.errors import InputError
 from icegraph.grid import Grid, Window
 from icegraph.simulate.field import FLOE, LEVEL, MULTIYEAR, WATER, Snapshot
-from icegraph.simulate.sentinel1 import ENL, covered, plan_product, true_sigma_nought, write_safe
+from icegraph.simulate.kind import EW
+from icegraph.simulate.sentinel1 import covered, plan_product, true_sigma_nought, write_safe
 from icegraph.store import sha256
 
 SIZE = 700
@@ -256,7 +257,7 @@ def test_an_even_surface_has_the_products_number_of_looks(tmp_path: Path, surfac
         power = dn[:, columns] ** 2 / noise_power(safe, "hh", dn.shape)[:, columns].mean(axis=0)
         flat = power / power.mean(axis=0)
         looks.append(flat.mean() ** 2 / flat.var())
-    assert np.mean(looks) == pytest.approx(ENL, rel=0.05)
+    assert np.mean(looks) == pytest.approx(EW.enl, rel=0.05)
 
 
 def test_speckle_of_neighbours_is_correlated_as_by_overlapping_resolution_cells(ice: Path) -> None:

@@ -93,6 +93,19 @@ def test_large_files_go_up_in_parts(bucket: str, client: object, big: Path) -> N
     assert client.head_object(Bucket=bucket, Key=item.file_key("a.tif"))["ETag"].strip('"').endswith("-3")
 
 
+def test_a_server_without_conditional_writes_is_looked_at_first(bucket: str, relay: Relay, tmp_path: Path) -> None:
+    """Some servers refuse a put that asks for nothing to be there; an item is committed there all the same, and an older one stays."""
+    relay.lacks = b"If-None-Match"
+    store = Store(S3(bucket))
+    assert store.commit("item", small(tmp_path / "one")).number == 1
+    assert not S3(bucket).create("item/committed-00000001.json", b"other")
+    (tmp_path / "one" / "f").write_text("y")
+    assert store.commit("item", tmp_path / "one").number == 2
+    store.fetch("item", tmp_path / "back")
+    assert (tmp_path / "back" / "f").read_text() == "y"
+    assert any(request.startswith("PUT ") for request in relay.requests)
+
+
 def test_a_busy_server_is_asked_again(bucket: str, relay: Relay, tmp_path: Path) -> None:
     relay.busy = 3
     Store(S3(bucket)).commit("k", small(tmp_path / "in"))
