@@ -18,7 +18,7 @@ _LEAST = 3  # neighbours needed for a verdict
 _SHARE = 0.4  # of the neighbours' weight that must agree
 _STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d
 _CHANCE = 0.1  # a wrong match agrees with its neighbours by chance
-_COHERENT = 0.85, 0.98  # ice is this coherent at least, and at most
+_COHERENT = 0.1, 0.98  # share of the matches that move as their neighbours do, at least and at most
 _ROUNDS = 10
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from icegraph.graph.nodes import NOISE, Nodes, spacing
+from icegraph.graph.profile import best_fit
 
 SPATIAL_ATTRIBUTES = 4
-CANDIDATE_GEOMETRY = 7
+CANDIDATE_GEOMETRY = 8
 SUPPORT_ATTRIBUTES = 7
 _SUPPORTS = 2  # partners kept of each neighbour: the one expected, and one in case of doubt
 _SUPPORT_NEIGHBOURS = 8
@@ -78,7 +79,11 @@ def make_pair(
     from_a = b.xy[edges[1]] - a.xy[edges[0]]
     local = (space_a[edges[0]] + space_b[edges[1]]) / 2
     unlike = (a.features[edges[0]] - b.features[edges[1]]) / (np.sqrt(2) * NOISE)
-    supports, attributes, turn = _supports(a, b, edges, near_a, local, np.minimum(unlike**2, 9).mean(axis=1))
+    fit, own_turn, rest, unturned = best_fit(a.profile, b.profile, edges)
+    rest_px = rest / np.maximum(a.pixel_m[edges[0]], b.pixel_m[edges[1]])
+    outline = np.stack([4 * (1 - fit), 4 * (1 - unturned), np.log(rest_px + 0.1)], axis=1)
+    alike = np.minimum(unlike**2, 9).mean(axis=1) + np.minimum(rest_px, 6)
+    supports, attributes, turn = _supports(a, b, edges, near_a, local, alike, own_turn)
     nodes = np.concatenate([a.features, b.features])
     return Pair(
         len(a),
@@ -87,7 +92,7 @@ def make_pair(
         torch.from_numpy(np.concatenate([edge for edge, _ in spatial], axis=1)),
         _float(np.concatenate([attribute for _, attribute in spatial])),
         torch.from_numpy(edges + np.array([[0], [len(a)]])),
-        _float(np.concatenate([np.tanh(np.abs(unlike) / 3), _geometry(a, b, edges, from_a, drift, local, reach_m)], axis=1)),
+        _float(np.concatenate([np.tanh(np.abs(unlike) / 3), outline, _geometry(a, b, edges, from_a, drift, local, reach_m)], axis=1)),
         _float(from_a / unit),
         _float((np.concatenate([a.xy, b.xy]) - (a.xy.mean(axis=0) if len(a) else 0.0)) / unit),
         torch.from_numpy(supports),
@@ -125,25 +130,29 @@ def _geometry(
     local: NDArray[np.float64],
     reach_m: float,
 ) -> NDArray[np.float64]:
-    """What place and pose say of each candidate [E, CANDIDATE_GEOMETRY]."""
+    """What place says of each candidate [E, 5]."""
     distance = np.hypot(way[:, 0], way[:, 1])
     off = np.hypot(*(way - drift[edges[0]]).T)
     size = np.sqrt(a.size_m[edges[0]] * b.size_m[edges[1]])
-    turn = 2 * (a.axis[edges[0]] - b.axis[edges[1]])
-    trust = (a.eccentricity[edges[0]] * b.eccentricity[edges[1]]) ** 2
     columns = (np.log1p(distance / local), np.log1p(off / local), np.log1p(distance / size), np.log1p(off / size), distance / reach_m)
-    return np.stack([*columns, trust * np.cos(turn), trust * np.abs(np.sin(turn))], axis=1)
+    return np.stack(columns, axis=1)
 
 
 def _supports(
-    a: Nodes, b: Nodes, edges: NDArray[np.int64], near: NDArray[np.int64], local: NDArray[np.float64], unlike: NDArray[np.float32]
+    a: Nodes,
+    b: Nodes,
+    edges: NDArray[np.int64],
+    near: NDArray[np.int64],
+    local: NDArray[np.float64],
+    unlike: NDArray[np.float32],
+    own_turn: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Supports [2, P], their attributes, and their turn; see the module's text."""
     table = _edges_of(edges[0], len(a))  # [Na, k] candidate numbers, -1 where there are fewer
     near = near[:, :_SUPPORT_NEIGHBOURS]
     step = max(1, 2_000_000 // max(near.shape[1] * table.shape[1], 1))
     blocks = (np.arange(first, min(first + step, edges.shape[1])) for first in range(0, edges.shape[1], step))
-    found = [_supports_of(rows, a, b, edges, near, table, local, unlike) for rows in blocks]
+    found = [_supports_of(rows, a, b, edges, near, table, local, unlike, own_turn) for rows in blocks]
     if not found or near.shape[1] == 0:
         return np.zeros((2, 0), np.int64), np.zeros((0, SUPPORT_ATTRIBUTES)), np.zeros(0)
     return np.concatenate([x[0] for x in found], axis=1), np.concatenate([x[1] for x in found]), np.concatenate([x[2] for x in found])
@@ -158,6 +167,7 @@ def _supports_of(
     table: NDArray[np.int64],
     local: NDArray[np.float64],
     unlike: NDArray[np.float32],
+    own_turn: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     n = near[edges[0, rows]]  # [R, K]
     support = table[n]  # [R, K, k]
@@ -166,8 +176,10 @@ def _supports_of(
     then = _complex(b.xy[m] - b.xy[edges[1, rows], None, None])
     ratio = then / np.where(base == 0, 1.0, base)
     turn, far, space = np.angle(ratio), np.abs(base), local[rows, None, None]
-    stretch, aside = (np.abs(then) - far) / space, np.abs(turn) * far / space
-    # The partner wanted is near its expected place, allowing for a turn of the whole, and looks like the neighbour.
+    # Surroundings lie as they lay, or turned as the floe itself did.
+    against = np.abs((turn - own_turn[rows, None, None] + np.pi) % (2 * np.pi) - np.pi)
+    stretch, aside = (np.abs(then) - far) / space, np.minimum(np.abs(turn), against) * far / space
+    # The partner wanted is near its expected place, allowing for some turn, and looks like the neighbour.
     cost = (stretch / 0.3) ** 2 + (aside / (0.3 + 0.4 * far / space)) ** 2 + 2 * unlike[support]
     cost = np.where((support < 0) | (edges[1, rows, None, None] == m), np.inf, cost)
     most = min(_SUPPORTS, cost.shape[2])
