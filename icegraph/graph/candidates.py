@@ -24,12 +24,14 @@ _FIT_WEIGHT = 8  # features that the outline counts for
 _ROWS = 1 << 18
 
 
-def candidate_edges(a: Nodes, b: Nodes, reach_m: float, count: int = CANDIDATES, pattern: PatternDrift = NO_PATTERN) -> tuple[Whole, Doubles]:
+def candidate_edges(
+    a: Nodes, b: Nodes, reach_m: float, count: int = CANDIDATES, pattern: PatternDrift = NO_PATTERN
+) -> tuple[Whole, Doubles]:
     """Candidate partners within reach, at most `count` for each floe of `a`.
 
-    Where more lie within reach, half are the nearest to where the floe's surroundings seem to have drifted (by `pattern`, and where that
-    does not know, by `coarse_drift`), a third the most alike, the rest the nearest to where it was; each list passes over what the one
-    before has taken.
+    Where more lie within reach, a third are the nearest to where the floe's surroundings seem to have drifted (by `pattern`, and where
+    that does not know, by `coarse_drift`), half the most alike, the rest the nearest to where it was; each list passes over what the
+    one before has taken.
 
     Args:
         a: Floes of the earlier pass.
@@ -47,7 +49,7 @@ def candidate_edges(a: Nodes, b: Nodes, reach_m: float, count: int = CANDIDATES,
     drift = pattern.at(a.xy)
     unknown = np.flatnonzero(np.isnan(drift).any(axis=1))
     drift[unknown] = coarse_drift(a, b, reach_m, unknown, pool)
-    parts = (count - count // 3 - count // 6, count // 3, count // 6)
+    parts = (count // 3, count - count // 3 - count // 6, count // 6)
     places = _nearest(a.xy, b.xy, parts[0] + parts[2], reach_m), _within(a, b, _nearest(a.xy + drift, b.xy, 2 * parts[0], np.inf), reach_m)
     edges = np.unique(np.concatenate([pool, *places], axis=1), axis=1)
     way = b.xy[edges[1]] - a.xy[edges[0]]

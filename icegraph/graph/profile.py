@@ -112,7 +112,12 @@ def _cross(px, py, qx, qy, squares):  # type: ignore[no-untyped-def]
 @compiled
 def _best_fit(square_a, square_b, a, b, edges):  # type: ignore[no-untyped-def]
     count = edges.shape[1]
-    fit, turn, rest, plain = (np.zeros(count, np.float32), np.zeros(count, np.float32), np.zeros(count, np.float32), np.zeros(count, np.float32))
+    fit, turn, rest, plain = (
+        np.zeros(count, np.float32),
+        np.zeros(count, np.float32),
+        np.zeros(count, np.float32),
+        np.zeros(count, np.float32),
+    )
     common = np.empty(RAYS, np.float32)
     for edge in range(count):
         i, j = edges[0, edge], edges[1, edge]
@@ -123,13 +128,22 @@ def _best_fit(square_a, square_b, a, b, edges):  # type: ignore[no-untyped-def]
                 common[k] += min(mine, square_b[j, ray + k])
         best = int(np.argmax(common))
         total = np.float32(0)
-        squared = np.float32(0)
         for ray in range(RAYS):
             total += square_a[i, ray] + square_b[j, ray]
-            squared += (a[i, ray] - b[j, ray + best]) ** 2
+        # The best turn lies within half a ray of the best ray: halfway to the next one, in quarters.
+        least, part = np.inf, 0.0
+        for quarter in range(-2, 3):
+            share = abs(quarter) / 4
+            beside = best + RAYS + (1 if quarter > 0 else -1)
+            squared = 0.0
+            for ray in range(RAYS):
+                other = (1 - share) * b[j, ray + best] + share * b[j, (ray + beside) % RAYS]
+                squared += (a[i, ray] - other) ** 2
+            if squared < least:
+                least, part = squared, quarter / 4
         fit[edge] = common[best] / max(total - common[best], np.float32(1e-12))
         plain[edge] = common[0] / max(total - common[0], np.float32(1e-12))
-        angle = best * 2 * np.pi / RAYS
+        angle = (best + part) * 2 * np.pi / RAYS
         turn[edge] = angle if angle <= np.pi else angle - 2 * np.pi
-        rest[edge] = np.sqrt(squared / RAYS)
+        rest[edge] = np.sqrt(least / RAYS)
     return fit, turn, rest, plain

@@ -172,8 +172,10 @@ def _measure(side: Known, rng: np.random.Generator, stress: Stress, *, same: boo
 
 
 def _redrawn(nodes: Nodes, rng: np.random.Generator, sigma_px: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Profiles as if each outline were drawn anew with errors of `sigma_px` [N] pixels, independent from pixel to pixel along it, and all
-    of them a little wider or narrower, as another threshold makes them."""
+    """Profiles as if each outline were drawn anew with errors of `sigma_px` [N] pixels, independent from pixel to pixel along it.
+
+    All of them are a little wider or narrower besides, as another threshold makes them.
+    """
     pixel = nodes.pixel_m[:, None].astype(float)
     around = np.clip(2 * np.pi * nodes.profile.mean(axis=1) / nodes.pixel_m, 8, RAYS)
     # Waves that are as short as a pixel of the outline, and no shorter, hold all of the variance.

@@ -1,8 +1,8 @@
 """Do a match and its neighbours move alike? A second witness, independent of what the floes look like.
 
 Ice near by drifts together, and a match that agrees with none of its neighbours is doubtful: the more so, the more the others agree.
-Neighbours are other matches, and patches of ice whose motion the pictures tell. Where floes drift freely only matches that are sure by
-themselves are left.
+Neighbours are other matches, and patches of ice whose motion the pictures tell. Where floes drift freely their neighbours say
+nothing of them.
 """
 
 import numpy as np
@@ -19,6 +19,7 @@ _SHARE = 0.4  # of the neighbours' weight that must agree
 _STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d
 _CHANCE = 0.1  # a wrong match agrees with its neighbours by chance
 _COHERENT = 0.1, 0.98  # share of the matches that move as their neighbours do, at least and at most
+_BEFORE = 9.0, 10.0  # what is taken to be known beforehand: so many matches that move along, of so many
 _ROUNDS = 10
 
 
@@ -50,7 +51,7 @@ def weigh(start: Floats, end: Floats, size_m: Floats, confidence: Floats, patter
     for _ in range(_ROUNDS):
         weight = np.concatenate([belief, pattern.correlation])[near]
         agrees = (alike * weight).sum(axis=1) >= _SHARE * np.maximum(weight.sum(axis=1), 1e-9)
-        coherent = np.clip((belief * agrees).sum() / max(belief.sum(), 1e-9), *_COHERENT)
+        coherent = np.clip(((belief * agrees).sum() + _BEFORE[0]) / (belief.sum() + _BEFORE[1]), *_COHERENT)
         right = confidence * np.where(agrees, coherent, 1 - coherent)
         wrong = (1 - confidence) * np.where(agrees, _CHANCE, 1 - _CHANCE)
         belief = right / np.maximum(right + wrong, 1e-12)
