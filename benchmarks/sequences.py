@@ -2,7 +2,7 @@
 
     python benchmarks/sequences.py [--model models/matcher] [--fields 2]
 
-The field (240 × 240 km, pixels of 250 m, one pass a day) turns by up to 180 degrees from the first pass to the last, shears, is moved by
+The field (120 × 120 km, pixels of 250 m, one pass a day) turns by up to 180 degrees from the first pass to the last, shears, is moved by
 wind that is forgotten within two days, and its floes spin by themselves and break. Two of twelve passes are missing, and each pass misses
 15 % of the floes. Floes are measured on rasters; tracks are scored against the identities of the floes that the passes show, and, in
 brackets, of all there are. Beside it the same passes followed by the nearest neighbour after the mean shift, and by the Hungarian method
@@ -20,7 +20,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from affine import Affine
-from matching import HARDEST, hungarian, nearest, written
+from matching import HARDEST, Pairs, hungarian, nearest, written
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry import Polygon
@@ -36,7 +36,7 @@ from icegraph.track import forecast
 from icegraph.track.drift import centroid_sigma_m
 from icegraph.track.follow import track
 
-PIXEL_M, SIZE_KM, PASSES, MISSING, MISSED = 250.0, 240.0, 12, (4, 8), 0.15
+PIXEL_M, SIZE_KM, PASSES, MISSING, MISSED = 250.0, 120.0, 12, (4, 8), 0.15
 DAY_S = 86400.0
 START = datetime(2021, 5, 1, tzinfo=UTC)
 GUST_M_S, MEMORY_S = 0.12, forecast.MEMORY_S
@@ -61,8 +61,8 @@ def main() -> None:
             names = {(row.pass_id, row.floe_id): row.track_id for row in ours.itertuples()}
             _print(seed, "icegraph", passes, truth, names, _splits(ours, passes, parents))
             for name, by in (("nearest neighbour", nearest), ("Hungarian", hungarian)):
-                every = [_joined(passes, by, number) for number in range(by(passes[0], passes[1], HARDEST).__len__())]
-                best = max(every, key=lambda names: _figures(passes, names)[0])
+                choices = zip(*(by(a, b, HARDEST) for a, b in pairwise(passes)), strict=True)
+                best = max((_joined(passes, choice) for choice in choices), key=lambda names: _figures(passes, names)[0])
                 _print(seed, name, passes, truth, best, "")
             errors.append(_forecasts(Path(place) / "tracks", passes))
     print("\n| horizon | floes | error (RMSE, km) | last velocity | staying | in the 68 % ellipse | in the 95 % ellipse |\n|-|-|-|-|-|-|-|")
@@ -118,13 +118,13 @@ def _drawn(field: Field, grid: Grid) -> NDArray[np.uint32]:
     return rasterize(shapes, grid.shape, transform=Affine.identity(), dtype="int32").astype(np.uint32)
 
 
-def _joined(passes: Sequence[Table], by: object, number: int) -> dict[tuple[str, int], int]:
-    """Tracks of matches from each pass to the next, at the `number`-th of the thresholds."""
+def _joined(passes: Sequence[Table], matches: Sequence[Pairs]) -> dict[tuple[str, int], int]:
+    """Tracks of matches from each pass to the next."""
     names: dict[tuple[str, int], int] = {}
-    for a, b in zip([None, *passes[:-1]], passes, strict=True):
-        told = {} if a is None else {j: i for i, j in by(a, b, HARDEST)[number]}  # type: ignore[operator]
+    for a, b, pairs in zip([passes[0], *passes[:-1]], passes, [set(), *matches], strict=True):
+        told = {j: i for i, j in pairs}
         for j, floe in enumerate(b["floe_id"].astype(int)):
-            before = None if j not in told else names[a.attrs[ABOUT]["pass_id"], int(a["floe_id"].iloc[told[j]])]  # type: ignore[union-attr]
+            before = None if j not in told else names[a.attrs[ABOUT]["pass_id"], int(a["floe_id"].iloc[told[j]])]
             names[b.attrs[ABOUT]["pass_id"], floe] = len(names) + 1 if before is None else before
     return names
 
