@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from icegraph.graph import Graph, GraphPass
 from icegraph.graph.profile import best_fit, profiles
-from icegraph.track.link import Tracks
+from icegraph.track.link import Tracks, renumbered
 
 BIRTH, DEATH, SPLIT, MERGE = "birth", "death", "split", "merge"
 
@@ -26,6 +26,7 @@ _AREA = 0.15  # the pieces' area may differ by so much of the whole's
 _AWAY = 0.6  # of the whole's size: how far pieces may have gone from where they belong
 _FIT = 0.75  # of the hulls
 _PLACE_M = 500.0
+_DOUBTFUL = 0.25  # log ratio of areas from which a match may be that of a floe with one piece of it
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,25 @@ def find_events(graph: Graph, tracks: Tracks) -> Events:
             if not any(out.ends.get(parent) == SPLIT for parent in parents) and out.begins.get(child) != SPLIT:
                 _tell(out, MERGE, parents, [child])
     return out
+
+
+def without_breaks(graph: Graph, tracks: Tracks) -> Tracks:
+    """The tracks without links between a floe and one piece of it, where other pieces tell that it broke or froze together."""
+    follows = {pair.first: pair.second for pair in reversed(graph.pairs)}
+    ended = _alone(graph, [(link.first, link.floe) for link in tracks.links])
+    begun = _alone(graph, [(link.second, link.partner) for link in tracks.links])
+    wrong = set()
+    for one, other in follows.items():
+        a, b = graph.passes[one], graph.passes[other]
+        there = np.array([(k.floe, k.partner) for k in tracks.links if (k.first, k.second) == (one, other)], np.int64).reshape(-1, 2)
+        more = 2 * np.log(a.nodes.size_m[there[:, 0]] / b.nodes.size_m[there[:, 1]])
+        for sign, end, ways, free in ((1, (a, b), there, begun[other]), (-1, (b, a), there[:, ::-1], ended[one])):
+            doubtful = ways[sign * more > _DOUBTFUL]
+            for whole, pieces in _broken(*end, doubtful[:, 0], np.concatenate([free, doubtful[:, 1]]), ways):
+                own = int(doubtful[doubtful[:, 0] == whole, 1][0])
+                if own in pieces:
+                    wrong.add((one, whole, other, own) if sign > 0 else (one, own, other, whole))
+    return renumbered(graph, [k for k in tracks.links if (k.first, k.floe, k.second, k.partner) not in wrong])
 
 
 def _tell(out: Events, kind: str, parents: Sequence[int], children: Sequence[int]) -> None:

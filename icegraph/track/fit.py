@@ -45,7 +45,7 @@ def fit_matcher(
         graph: Graph folder.
         identities: Pass id → floe id → identity. Only these passes are learnt from; where there are none, all are, each taken twice.
         out: Model folder to write.
-        steps: Training steps, each one pair; about 0.07 s a step on one core.
+        steps: Training steps, each one pair; about 0.1 s a step on one core.
         seed: Of all that is random.
         stress: How hard the pairs are.
         progress: Is told the step and the share done.

@@ -17,7 +17,7 @@ from icegraph.graph.scale import grid_scale
 from icegraph.store import atomic_dir, lineage, sha256
 from icegraph.track import forecast
 from icegraph.track.drift import Vectors, drift_vectors, place_sigmas, write_drift
-from icegraph.track.events import find_events
+from icegraph.track.events import find_events, without_breaks
 from icegraph.track.link import Link, Scored, Tracks, link_tracks
 from icegraph.track.matcher import Matcher, one_thread, read_matcher
 from icegraph.track.pair import make_pair
@@ -49,7 +49,7 @@ def track(graph: Path, model: Path, out: Path) -> None:
     if not loaded.pairs:
         raise NothingToTrackError(names, "no two of these passes overlap, so no floe can be followed", "add passes of the same place")
     matcher = read_matcher(model)
-    tracks = link_tracks(loaded, [score(matcher, loaded, number) for number in range(len(loaded.pairs))])
+    tracks = without_breaks(loaded, link_tracks(loaded, [score(matcher, loaded, number) for number in range(len(loaded.pairs))]))
     vectors = drift_vectors(loaded, tracks.links)
     sightings, ahead = _follow(loaded, tracks, vectors)
     parents = {"graph.json": graph / "graph.json"} | {f"matcher {name}": model / name for name in ("config.json", "model.safetensors")}

@@ -85,6 +85,14 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
             floe, partner = (int(k) for k in pair.edges[:, edge])
             successor[pair.first][floe] = predecessor[pair.second][partner] = len(links)
             links.append(Link(pair.first, floe, pair.second, partner, float(confidence)))
+    return renumbered(graph, links)
+
+
+def renumbered(graph: Graph, links: Sequence[Link]) -> Tracks:
+    """Tracks made of links."""
+    predecessor = [np.full(len(entry.nodes), -1, np.int64) for entry in graph.passes]
+    for number, link in enumerate(links):
+        predecessor[link.second][link.partner] = number
     return Tracks(sorted(links, key=lambda link: (link.first, link.second, link.floe)), _number(graph, links, predecessor))
 
 

@@ -56,7 +56,7 @@ def test_the_best_fit_is_that_of_the_polygons_themselves(seed):
 def test_a_turned_floe_fits_and_tells_its_turn(degrees):
     there = affinity.rotate(affinity.translate(floe(3), 1000, 2000), degrees)
     fit, turn, rest, _ = (float(x[0]) for x in best_fit(told(floe(3)), told(there), PAIR))
-    assert fit > 0.97
+    assert fit > 0.94
     assert rest < 0.3
     off = (np.degrees(turn) - degrees + 180) % 360 - 180
     assert abs(off) < 2
