@@ -53,7 +53,7 @@ def length(points: NDArray[np.complex128]) -> float:
     total = 0.0
     for k in range(points.size):
         total += abs(points[k] - points[k - 1])
-    return total * _STAIRCASE
+    return float(total * _STAIRCASE)
 
 
 @compiled

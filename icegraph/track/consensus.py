@@ -64,7 +64,10 @@ def evidence(
     distance, near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))
     weight = np.concatenate([belief, pattern.correlation])[near] * (distance > 1e-6)
     agrees = _agrees(end - start, displacement[near], distance, size_m, weight)
-    return np.where(agrees, np.log(coherent / _CHANCE), np.log((1 - coherent) / (1 - _CHANCE))) * (coherent > _CHANCE)
+    if coherent <= _CHANCE:
+        return np.zeros(len(start))
+    odds = coherent / _CHANCE, (1 - coherent) / (1 - _CHANCE)
+    return np.log(np.where(agrees, *odds))
 
 
 def _observed(start: Floats, end: Floats, size_m: Floats, confidence: Floats, pattern: PatternDrift) -> tuple[Floats, float]:
