@@ -57,7 +57,7 @@ def turned(profile: NDArray[np.float32], angle: NDArray[np.floating]) -> NDArray
 
 
 @compiled
-def _profiles(points, ends, step):  # type: ignore[no-untyped-def]
+def _profiles(points: NDArray[np.float64], ends: NDArray[np.int64], step: float) -> NDArray[np.float32]:
     number = ends.size - 1
     out = np.zeros((number, RAYS), np.float32)
     for floe in range(number):
@@ -76,7 +76,7 @@ def _profiles(points, ends, step):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _centre(x, y):  # type: ignore[no-untyped-def]
+def _centre(x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     """Move a closed polygon so that its centroid is 0."""
     x0, y0 = x[0], y[0]
     area, cx, cy = 0.0, 0.0, 0.0
@@ -93,7 +93,7 @@ def _centre(x, y):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _cross(px, py, qx, qy, squares):  # type: ignore[no-untyped-def]
+def _cross(px: float, py: float, qx: float, qy: float, squares: NDArray[np.float64]) -> None:
     """Add the squared distance at which a side crosses each ray, negative where it runs clockwise."""
     cross = px * qy - qx * py
     turn = np.arctan2(cross, px * qx + py * qy)
@@ -110,7 +110,9 @@ def _cross(px, py, qx, qy, squares):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _best_fit(square_a, square_b, a, b, edges):  # type: ignore[no-untyped-def]
+def _best_fit(
+    square_a: NDArray[np.float32], square_b: NDArray[np.float32], a: NDArray[np.float32], b: NDArray[np.float32], edges: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     count = edges.shape[1]
     fit, turn, rest, plain = (
         np.zeros(count, np.float32),
