@@ -158,7 +158,8 @@ class _Supports(nn.Module):
         brief = torch.cat([self.brief(state), weight[:, None]], dim=1)
         total = torch.zeros((state.shape[0], 4 * self.gates), dtype=state.dtype)
         # Some at a time: of many floes all supports at once would fill the memory.
-        for part in torch.split(torch.arange(pair.supports.shape[1]), _AT_ONCE):
+        for first in range(0, pair.supports.shape[1], _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
             source, target = pair.supports[:, part]
             seen, turn = brief[source], pair.support_turn[part][:, None]
             gate = torch.sigmoid(self.gate(torch.cat([pair.support_attributes[part], seen], dim=1)))
