@@ -122,8 +122,8 @@ def _drift(b: Known, a: Nodes, rng: np.random.Generator, stress: Stress) -> tupl
     xy = xy + rng.normal(0, 1, xy.shape) * jitter * space * rng.random((len(xy), 1))
     own = rng.normal(0, np.radians(rng.uniform(0, 20)), len(xy))
     if rng.random() < stress.free:
-        bearing, far = rng.uniform(0, 2 * np.pi, len(xy)), np.sqrt(rng.random(len(xy))) * rng.uniform(0, stress.scatter) * space
-        xy = xy + far[:, None] * np.column_stack([np.cos(bearing), np.sin(bearing)])
+        toward, far = rng.uniform(0, 2 * np.pi, len(xy)), np.sqrt(rng.random(len(xy))) * rng.uniform(0, stress.scatter) * space
+        xy = xy + far[:, None] * np.column_stack([np.cos(toward), np.sin(toward)])
         own = np.radians(rng.uniform(-1, 1, len(xy)) * rng.uniform(0, stress.turn_deg))
         xy = rng.permutation(xy) if rng.random() < stress.dealt else xy
     moved = float(np.max(np.linalg.norm(xy - before, axis=1), initial=0.0))
@@ -184,4 +184,4 @@ def _redrawn(nodes: Nodes, rng: np.random.Generator, sigma_px: NDArray[np.float6
     noise = np.fft.irfft(waves * kept, RAYS, axis=1) * np.sqrt(RAYS / around)[:, None]
     wider = rng.normal(0, 0.3) + rng.normal(0, 0.15, (len(nodes), 1))
     redrawn = nodes.profile + pixel * (sigma_px[:, None] * noise + wider * sigma_px[:, None])
-    return np.maximum(redrawn, 0.2 * nodes.profile).astype(np.float32)
+    return np.asarray(np.maximum(redrawn, 0.2 * nodes.profile), np.float32)

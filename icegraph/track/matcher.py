@@ -165,7 +165,7 @@ class _Supports(nn.Module):
             gate = torch.sigmoid(self.gate(torch.cat([pair.support_attributes[part], seen], dim=1)))
             sure = gate * seen[:, -1:]
             total = total.index_add(0, target, torch.cat([gate, sure * turn.cos(), sure * turn.sin(), sure], dim=1))
-        plain, cos, sin, weighted = total.split(self.gates, dim=1)
+        plain, cos, sin, weighted = total.chunk(4, dim=1)
         return torch.cat([plain, weighted, torch.hypot(cos, sin + 1e-6), cos], dim=1) / 4
 
 
