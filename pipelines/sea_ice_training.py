@@ -68,7 +68,7 @@ def sea_ice_training(
     start: list[str] = [],  # noqa: B006 - KFP takes the default from the signature
     pretrain_steps: int = 60,
     steps: int = 400,
-    matcher_steps: int = 200,
+    matcher_steps: int = 400,
     max_speed_m_s: float = 1.0,
     seed: int = 0,
 ) -> Outputs:

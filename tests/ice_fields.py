@@ -12,7 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from shapely import affinity
-from shapely.geometry import Point
+from shapely.geometry import Polygon
 
 from icegraph.graph import write_floes
 from icegraph.graph.floes import ABOUT, SHAPES
@@ -101,9 +101,19 @@ def field(number: int, rng: np.random.Generator, side_m: float = 60_000.0) -> gp
     }
     table |= {name: np.abs(rng.normal(0.1 / (k + 1), 0.05 / (k + 1), number)) for k, name in enumerate(SHAPES)}
     table |= {"touches_edge": np.zeros(number, bool), "confidence": 0.9, "red_mean": rng.uniform(0.3, 0.8, number), "red_std": 0.05}
-    points = [affinity.scale(Point(0, 0).buffer(1, 8), np.sqrt(a / np.pi), np.sqrt(a / np.pi)) for a in area]
-    geometry = [affinity.translate(shape, x, y) for shape, (x, y) in zip(points, xy, strict=True)]
+    geometry = [_outline(*floe, rng) for floe in zip(xy, area, stretch, table["orientation_deg"], strict=True)]
     return gpd.GeoDataFrame(table, geometry=geometry, crs="EPSG:3413")
+
+
+def _outline(middle: NDArray[np.float64], area: float, stretch: float, turn_deg: float, rng: np.random.Generator) -> Polygon:
+    """A bumpy ellipse of a given area, stretch (major by minor axis) and direction of the major axis."""
+    angle, order = np.linspace(0, 2 * np.pi, 73), np.arange(3, 9)
+    bumps = 0.25 * rng.normal(0, 1, 6) / order
+    radius = 1 + (bumps[:, None] * np.cos(order[:, None] * angle + rng.uniform(0, 2 * np.pi, 6)[:, None])).sum(axis=0)
+    shape = Polygon(np.column_stack([np.sqrt(stretch) * radius * np.cos(angle), radius * np.sin(angle) / np.sqrt(stretch)]))
+    size = np.sqrt(area / shape.area)
+    shape = affinity.rotate(affinity.scale(shape, size, size, origin=(0, 0)), turn_deg, origin=(0, 0))
+    return affinity.translate(shape, *(middle - np.array(shape.centroid.coords[0])))
 
 
 def seen(

@@ -1,7 +1,7 @@
 """How well places were forecast: each track is cut before a pass, forecast to that pass's time, and held against the known place there.
 
 The same forecast is made by keeping the last velocity and by keeping the last place: a forecast that does not beat these is worth nothing.
-An ellipse of probability p of a normal error in the plane is the set of Mahalanobis distance squared below -2 ln(1 - p).
+An ellipse of probability p is the set of Mahalanobis distance below `track.forecast.radius(p)`.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class ForecastErrors:
         error_m: Of the forecast, [N, 2].
         velocity_error_m: Of keeping the last velocity, [N, 2].
         position_error_m: Of keeping the last place, [N, 2].
-        sigma_m: Standard errors told along the major and the minor axis, [N, 2].
+        sigma_m: Semi-axes told along the major and the minor axis, [N, 2].
         angle_deg: Direction of the major axis from x towards y, [N].
         horizon_h: [N].
     """
@@ -59,8 +59,8 @@ class ForecastErrors:
             "median_velocity_m": float(np.median(np.hypot(*self.velocity_error_m.T))),
             "rmse_position_m": position,
             "median_position_m": float(np.median(np.hypot(*self.position_error_m.T))),
-            "coverage_68": float(np.mean(squared <= -2 * np.log(1 - 0.68))),
-            "coverage_95": float(np.mean(squared <= -2 * np.log(1 - 0.95))),
+            "coverage_68": float(np.mean(squared <= forecast.radius(0.68) ** 2)),
+            "coverage_95": float(np.mean(squared <= forecast.radius(0.95) ** 2)),
         }
         if velocity > 0:
             out["skill_over_velocity"] = 1 - rmse / velocity
@@ -147,7 +147,7 @@ def forecast_tracks(sightings: pd.DataFrame, time: datetime) -> pd.DataFrame:
     rows = []
     for last in np.flatnonzero(np.r_[tracks[1:] != tracks[:-1], True]):
         then = forecast.predict(states[last], time.timestamp())
-        rows.append((tracks[last], then.mean[0], then.mean[1], *forecast.ellipse(then.covariance[:2, :2])))
+        rows.append((tracks[last], then.mean[0], then.mean[1], *forecast.ellipse(then)))
     return pd.DataFrame(rows, columns=["track_id", "x", "y", "sigma_major_m", "sigma_minor_m", "angle_deg"])
 
 

@@ -24,10 +24,11 @@ from rasterio.io import MemoryFile
 
 from icegraph.grid import Grid
 from icegraph.scene import Scene
+from icegraph.track.forecast import radius
 
 WIDTH = 1000.0
 _ICE_RAMP = np.array([[6, 20, 38], [22, 62, 94], [74, 123, 155], [158, 193, 210], [240, 247, 250]], float)  # dark water to bright ice
-_SIGMA_68, _SIGMA_95 = (math.sqrt(-2 * math.log(1 - p)) for p in (0.68, 0.95))
+_RADIUS_68, _RADIUS_95 = radius(0.68), radius(0.95)
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def forecast_layer(view: Map, forecast: pd.DataFrame, start: pd.DataFrame, crs: 
         rotate = f'transform="rotate({-float(row.angle_deg) + turn:.1f} {right[number]:.1f} {down[number]:.1f})"'
         ellipses = "".join(
             f'<ellipse class="{name}" {place} rx="{k * a:.1f}" ry="{k * b:.1f}" {rotate}/>'
-            for name, k in (("p95", _SIGMA_95), ("p68", _SIGMA_68))
+            for name, k in (("p95", _RADIUS_95), ("p68", _RADIUS_68))
         )
         line = ""
         if int(row.track_id) in begin:
@@ -234,11 +235,11 @@ def thinned(right: NDArray[np.float64], down: NDArray[np.float64], cell: float) 
 def apart(view: Map, forecast: pd.DataFrame, crs: str, most: int) -> list[int]:
     """Rows of a forecast, the first ones first, whose places are on the map and whose inner ellipses do not cover each other."""
     right, down = view.place(forecast["x"].to_numpy(float), forecast["y"].to_numpy(float), crs)
-    radius = _SIGMA_68 * forecast["sigma_major_m"].to_numpy(float) / view.unit_m
+    reach = _RADIUS_68 * forecast["sigma_major_m"].to_numpy(float) / view.unit_m
     chosen: list[int] = []
     for row in np.flatnonzero((right > 0) & (right < WIDTH) & (down > 0) & (down < view.height)).tolist():
-        gaps = np.hypot(right[chosen] - right[row], down[chosen] - down[row]) - radius[chosen]
-        if len(chosen) < most and (gaps > max(radius[row], 8)).all():
+        gaps = np.hypot(right[chosen] - right[row], down[chosen] - down[row]) - reach[chosen]
+        if len(chosen) < most and (gaps > max(reach[row], 8)).all():
             chosen.append(row)
     return chosen
 

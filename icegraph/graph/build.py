@@ -34,7 +34,7 @@ from icegraph.graph.scale import grid_scale
 from icegraph.scene import Scene
 from icegraph.store import atomic_dir, lineage
 
-MAX_STEP = 3
+MAX_STEP = 4  # a track bridges three passes that miss its floe
 # A floe's centroid moves by about a pixel when its outline is drawn anew; products are placed to a few hundred metres at worst.
 _UNCERTAIN_M = 500.0
 

@@ -7,6 +7,8 @@ the pixel edges, which cuts the corners of the stairs.
 import numpy as np
 from numpy.typing import NDArray
 
+from icegraph.calibrate.compiled import compiled
+
 # Fourier orders kept; order 1 is the circle that the others are measured by. Small orders only: a floe of 40 pixels shows no more.
 ORDERS = (-1, 2, -2, 3, -3, 4, -4, 5)
 
@@ -15,6 +17,10 @@ ORDERS = (-1, 2, -2, 3, -3, 4, -4, 5)
 _STAIRCASE = np.pi * (1 + np.sqrt(2)) / 8
 
 
+_TURNS = np.array((1, *ORDERS))
+
+
+@compiled
 def middles(ring: NDArray[np.float64], step: float) -> NDArray[np.complex128]:
     """The closed outline through the middles of pixel edges.
 
@@ -25,34 +31,70 @@ def middles(ring: NDArray[np.float64], step: float) -> NDArray[np.complex128]:
     Returns:
         Points [Q] as x + iy, not closed, counter-clockwise.
     """
-    corners = ring[:, 0] + 1j * ring[:, 1]
-    sides = np.diff(corners)
-    number = np.maximum(np.rint(np.abs(sides) / step).astype(int), 1)
-    first = np.repeat(np.cumsum(number) - number, number)
-    part = (np.arange(number.sum()) - first + 0.5) / np.repeat(number, number)
-    points = np.repeat(corners[:-1], number) + part * np.repeat(sides, number)
-    turn = np.sum(np.imag(np.conj(points) * np.roll(points, -1)))
-    return np.asarray(points if turn >= 0 else points[::-1])
+    count = 0
+    for k in range(len(ring) - 1):
+        count += max(int(np.rint(np.hypot(ring[k + 1, 0] - ring[k, 0], ring[k + 1, 1] - ring[k, 1]) / step)), 1)
+    points = np.empty(count, np.complex128)
+    at, turn = 0, 0.0
+    for k in range(len(ring) - 1):
+        dx, dy = ring[k + 1, 0] - ring[k, 0], ring[k + 1, 1] - ring[k, 1]
+        turn += (ring[k, 0] - ring[0, 0]) * dy - (ring[k, 1] - ring[0, 1]) * dx
+        parts = max(int(np.rint(np.hypot(dx, dy) / step)), 1)
+        for part in range(parts):
+            share = (part + 0.5) / parts
+            points[at] = complex(ring[k, 0] + share * dx, ring[k, 1] + share * dy)
+            at += 1
+    return points if turn >= 0 else points[::-1].copy()
 
 
+@compiled
 def length(points: NDArray[np.complex128]) -> float:
     """Length of a closed outline of `middles`, freed of the mean excess of staircases (exact for a disk, 5 % short along the axes)."""
-    return float(np.sum(np.abs(np.roll(points, -1) - points)) * _STAIRCASE)
+    total = 0.0
+    for k in range(points.size):
+        total += abs(points[k] - points[k - 1])
+    return float(total * _STAIRCASE)
 
 
+@compiled
 def descriptors(points: NDArray[np.complex128]) -> NDArray[np.float64]:
     """Magnitudes of Fourier descriptors [len(ORDERS)] of a closed outline, by that of order 1.
 
     The coefficients are the exact integrals over the polygon, so neither the first point nor the sampling matters: Kuhl & Giardina 1982,
     doi 10.1016/0146-664X(82)90034-X. A turn of the outline changes only phases, a change of size cancels, so the magnitudes stay.
     """
-    sides = np.roll(points, -1) - points
-    lengths = np.abs(sides)
-    sides, lengths = sides[lengths > 0], lengths[lengths > 0]
-    if lengths.size < 3:
-        return np.zeros(len(ORDERS))
-    ends = np.concatenate([[0.0], np.cumsum(lengths)])
-    orders = np.array((1, *ORDERS))[:, None]
-    waves = np.exp(-2j * np.pi * orders * ends / ends[-1])
-    magnitude = np.abs((np.diff(waves, axis=1) * (sides / lengths)).sum(axis=1)) / orders[:, 0] ** 2
-    return np.asarray(magnitude[1:] / magnitude[0])
+    around, sides = 0.0, 0
+    for k in range(points.size):
+        side = abs(points[k] - points[k - 1])
+        around += side
+        sides += side > 0
+    out = np.zeros(_TURNS.size - 1)
+    if sides < 3:
+        return out
+    total = np.zeros(_TURNS.size, np.complex128)
+    before, at = np.ones(_TURNS.size, np.complex128), 0.0
+    for k in range(points.size):
+        way = points[k] - points[k - 1]
+        side = abs(way)
+        if side == 0:
+            continue
+        at += side
+        for n in range(_TURNS.size):
+            angle = -2 * np.pi * _TURNS[n] * at / around
+            wave = complex(np.cos(angle), np.sin(angle))
+            total[n] += (wave - before[n]) * (way / side)
+            before[n] = wave
+    for n in range(1, _TURNS.size):
+        out[n - 1] = abs(total[n]) / _TURNS[n] ** 2 / abs(total[0])
+    return out
+
+
+@compiled
+def measures(points: NDArray[np.float64], ends: NDArray[np.int64], step: float) -> NDArray[np.float64]:
+    """`length` and `descriptors` [N, 1 + len(ORDERS)] of closed rings, whose corners [P, 2] follow each other and end at `ends` [N]."""
+    out = np.empty((ends.size, _TURNS.size))
+    for ring in range(ends.size):
+        outline = middles(points[ends[ring - 1] if ring else 0 : ends[ring]], step)
+        out[ring, 0] = length(outline)
+        out[ring, 1:] = descriptors(outline)
+    return out

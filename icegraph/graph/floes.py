@@ -1,27 +1,23 @@
 """The floes of a pass as a table: one row a floe, with its outline, its shape and what each band shows of it.
 
-Pixels are read in windows and only sums are kept (area, first and second moments, band sums), so memory grows with the number of
-floes, not with the size of the pass. Outlines are traced by GDAL straight from the file.
+Pixels are read in windows, and only sums are kept (area, first and second moments, band sums) and the sides of the outlines, so memory
+grows with the number of floes and the length of their shores, not with the size of the pass.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import rasterio
+import shapely
 from numpy.typing import NDArray
-from rasterio import features
-from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
-from scipy import ndimage
-from shapely import Polygon, convex_hull
-from shapely.geometry import shape
 
 from icegraph.errors import InputError, PassError
-from icegraph.graph.contour import ORDERS, descriptors, length, middles
+from icegraph.graph import raster
+from icegraph.graph.contour import ORDERS, measures
 from icegraph.graph.scale import grid_scale
 from icegraph.grid import Window
 from icegraph.scene import Scene, read_pixels, valid_windows
@@ -29,6 +25,7 @@ from icegraph.store import atomic_path, lineage, sha256
 
 FILE = "floes.parquet"
 ABOUT = "icegraph"
+_LARGEST_ID = 1 << 27
 SHAPES = tuple(f"shape_{k}" for k in range(len(ORDERS)))
 
 
@@ -87,8 +84,8 @@ def floe_table(segment: Path, scene: Scene) -> gpd.GeoDataFrame:
     sums = _sum_floes(path, segment / "floe_probability.tif", scene)
     columns: dict[str, Any] = {"pass_id": np.full(len(sums.ids), scene.id, dtype=object), "floe_id": sums.ids}
     columns |= {"time": np.full(len(sums.ids), np.datetime64(scene.time.replace(tzinfo=None), "us"))}
-    columns |= _moments(sums, scene) | _outlines(path, sums.ids, scene)
-    columns |= {"touches_edge": sums.edge, "confidence": sums.mean(0)[0]}
+    columns |= _moments(sums, scene) | _outlines(sums, scene)
+    columns |= {"touches_edge": sums.edge[sums.ids], "confidence": sums.mean(0)[0]}
     for number, band in enumerate(scene.bands, start=1):
         columns[f"{band}_mean"], columns[f"{band}_std"] = sums.mean(number)
     columns["circularity"] = np.minimum(4 * np.pi * columns["area_m2"] / np.maximum(columns["perimeter_m"], 1e-9) ** 2, 1.0)
@@ -115,78 +112,89 @@ def _about(segment: Path, scene: Scene) -> dict[str, Any]:
 
 @dataclass
 class _Sums:
-    """Sums over the pixels of each floe.
+    """Sums over the pixels of each floe, and the sides of its outline.
 
-    `pixels` [6, N]: 1, row, col, row², col², row·col; `bands` [3, 1 + C, N]: count, sum, sum of squares.
+    `pixels` [L, 6]: 1, row, col, row², col², row·col; `bands` [1 + C, L, 3]: count, sum, sum of squares; L counts all labels from 0;
+    `sides` [S, 2] as in `raster.sides`.
     """
 
-    ids: NDArray[np.int64]
     pixels: NDArray[np.float64]
     bands: NDArray[np.float64]
     edge: NDArray[np.bool_]
+    sides: NDArray[np.int64]
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of the floes there are [N]."""
+        return np.flatnonzero(self.pixels[:, 0])
 
     def mean(self, number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of raster `number` (0: floe probability) over each floe, NaN where it has no valid pixel."""
-        count, total, squares = self.bands[:, number]
+        """Mean and standard deviation of raster `number` (0: floe probability) over each floe [N], NaN where it has no valid pixel."""
+        count, total, squares = self.bands[number, self.ids].T
         seen = np.where(count > 0, count, np.nan)
         mean = total / seen
         return mean, np.sqrt(np.maximum(squares / seen - mean**2, 0))
 
 
 def _sum_floes(labels: Path, probability: Path, scene: Scene) -> _Sums:
-    ids = _ids(labels, scene)
-    rasters: Sequence[Path | None] = [probability if probability.is_file() else None, *(scene.path(band) for band in scene.bands)]
-    sums = _Sums(ids, np.zeros((6, ids.size)), np.zeros((3, len(rasters), ids.size)), np.zeros(ids.size, bool))
-    with rasterio.open(labels) as dataset:
+    rasters = [probability if probability.is_file() else None, *(scene.path(band) for band in scene.bands)]
+    sums = _Sums(np.zeros((1, 6)), np.zeros((len(rasters), 1, 3)), np.zeros(1, bool), np.zeros((0, 2), np.int64))
+    parts = []
+    with ExitStack() as stack:
+        dataset = stack.enter_context(rasterio.open(labels))
+        bands = [path and stack.enter_context(rasterio.open(path)) for path in rasters]
         for window in valid_windows(scene.grid):
-            found = dataset.read(1, window=window.rasterio())
-            inside = found > 0
-            if not inside.any():
+            wide = window.padded(1, scene.grid.shape)
+            around = _with_rim(dataset.read(1, window=wide.rasterio()), window, wide)
+            found = np.ascontiguousarray(around[1:-1, 1:-1])
+            most = int(raster.largest(found))
+            if not most:
                 continue
-            place = np.searchsorted(ids, found[inside])
-            row, col = (
-                axis[inside].astype(float) + start for axis, start in zip(np.indices(found.shape), (window.row, window.col), strict=True)
-            )
-            for number, weights in enumerate((np.ones_like(row), row, col, row * row, col * col, row * col)):
-                sums.pixels[number] += np.bincount(place, weights, ids.size)
-            sums.edge[np.unique(place[_beside_nothing(scene, window)[inside]])] = True
-            valid = scene.mask("valid", window)[inside]
-            for number, raster in enumerate(rasters):
-                if raster is not None:
-                    _add_band(sums.bands[:, number], raster, window, inside, valid, place)
-    return sums
+            sums = _room_for(sums, most, labels)
+            raster.add_pixels(found, window.row, window.col, sums.pixels)
+            seen = _with_rim(scene.mask("valid", wide), window, wide)
+            if not seen.all():
+                raster.mark_edges(found, seen, sums.edge)
+            parts.append(_sides(around, window, scene.grid.width))
+            valid = seen[1:-1, 1:-1]
+            for number, band in enumerate(bands):
+                if band is not None:
+                    raster.add_values(found, read_pixels(band, window=window.rasterio()), valid, sums.bands[number])
+    return replace(sums, sides=np.concatenate([sums.sides, *parts]))
 
 
-def _ids(labels: Path, scene: Scene) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.zeros(0, np.int64)
-    with rasterio.open(labels) as dataset:
-        for window in valid_windows(scene.grid):
-            found = np.union1d(found, np.unique(dataset.read(1, window=window.rasterio())).astype(np.int64))
-    return found[found > 0]
+def _with_rim(pixels: NDArray[Any], window: Window, wide: Window) -> NDArray[Any]:
+    """Pixels of a padded window with 0 (or false) on those sides where the raster ends: [H + 2, W + 2]."""
+    before = window.row - wide.row, window.col - wide.col
+    after = wide.height - window.height - before[0], wide.width - window.width - before[1]
+    return np.pad(pixels, [(1 - one, 1 - other) for one, other in zip(before, after, strict=True)])
 
 
-def _add_band(
-    sums: NDArray[np.float64], raster: Path, window: Window, inside: NDArray[np.bool_], valid: NDArray[np.bool_], place: NDArray[np.int64]
-) -> None:
-    with rasterio.open(raster) as dataset:
-        values = read_pixels(dataset, window=window.rasterio())[inside].astype(float)
-    good = valid & np.isfinite(values)
-    for number, power in enumerate((0, 1, 2)):
-        sums[number] += np.bincount(place[good], values[good] ** power, sums.shape[1])
+def _room_for(sums: _Sums, most: int, path: Path) -> _Sums:
+    """The sums with room for labels up to `most`."""
+    if most > _LARGEST_ID:
+        raise PassError(path, f"holds the id {most}", f"number the floes from 1, at most {_LARGEST_ID}")
+    more = most + 1 - len(sums.edge)
+    if more <= 0:
+        return sums
+    more = max(more, len(sums.edge) // 2)
+    pixels, bands = np.pad(sums.pixels, ((0, more), (0, 0))), np.pad(sums.bands, ((0, 0), (0, more), (0, 0)))
+    return replace(sums, pixels=pixels, bands=bands, edge=np.pad(sums.edge, (0, more)))
 
 
-def _beside_nothing(scene: Scene, window: Window) -> NDArray[np.bool_]:
-    """Pixels [H, W] of a window that are, or have among their eight neighbours, a pixel not valid or outside the raster."""
-    wide = window.padded(1, scene.grid.shape)
-    nothing = ~scene.mask("valid", wide)
-    grown = ndimage.binary_dilation(np.pad(nothing, 1, constant_values=True), np.ones((3, 3), bool))[1:-1, 1:-1]
-    # The padding stands for what lies outside only where the window meets the raster's edge: elsewhere the halo row is dropped.
-    return np.asarray(grown[window.within(wide).slices])
+def _sides(around: NDArray[Any], window: Window, width: int) -> NDArray[np.int64]:
+    """The sides [S, 2] in a window, of whose labels [H + 2, W + 2] are given."""
+    found = np.empty((around.size // 8 + 64, 2), np.int64)
+    count = raster.sides(around, window.row, window.col, width, found)
+    if count > len(found):
+        found = np.empty((count, 2), np.int64)
+        raster.sides(around, window.row, window.col, width, found)
+    return found[:count].copy()
 
 
 def _moments(sums: _Sums, scene: Scene) -> dict[str, Any]:
     """Centroid, area and the ellipse of the same second moments (each pixel a unit square), in metres."""
-    count, row, col, row2, col2, rowcol = sums.pixels
+    count, row, col, row2, col2, rowcol = sums.pixels[sums.ids].T
     row, col = row / count, col / count
     t = scene.grid.transform
     rr, cc, rc = row2 / count - row**2 + 1 / 12, col2 / count - col**2 + 1 / 12, rowcol / count - row * col
@@ -210,24 +218,30 @@ def _moments(sums: _Sums, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _outlines(labels: Path, ids: NDArray[np.int64], scene: Scene) -> dict[str, Any]:
+def _outlines(sums: _Sums, scene: Scene) -> dict[str, Any]:
     """Polygon of each floe (its largest piece), with the measures of its outline."""
-    polygons = _trace(labels)
-    geometry = np.array([polygons[int(floe)] for floe in ids], dtype=object)
-    outlines = [middles(np.asarray(polygon.exterior.coords), scene.grid.pixel_m) for polygon in geometry]
-    shapes = np.array([descriptors(outline) for outline in outlines]).reshape(-1, len(ORDERS))
-    hull = np.array([convex_hull(polygon).area for polygon in geometry], float)
-    measures = {"perimeter_m": np.array([length(outline) for outline in outlines], float), "hull_m2": hull, "geometry": geometry}
-    return measures | {name: shapes[:, k] for k, name in enumerate(SHAPES)}
-
-
-def _trace(labels: Path) -> dict[int, Polygon]:
-    polygons: dict[int, Polygon] = {}
-    # The polygonizer knows no uint32; a virtual raster of int32 lets it stream the file all the same.
-    with rasterio.open(labels) as dataset, WarpedVRT(dataset, dtype="int32", resampling=Resampling.nearest) as signed:
-        for outline, value in features.shapes(rasterio.band(signed, 1), connectivity=8, transform=signed.transform):
-            if value > 0:
-                polygon = shape(outline)
-                if int(value) not in polygons or polygon.area > polygons[int(value)].area:
-                    polygons[int(value)] = polygon
-    return polygons
+    order = np.lexsort((sums.sides[:, 1], sums.sides[:, 0]))
+    label, codes = sums.sides[order].T
+    ends = np.searchsorted(label, np.append(sums.ids, np.iinfo(np.int64).max))
+    corners, stops, owner = raster.rings(np.ascontiguousarray(codes), ends, scene.grid.width)
+    row, col = np.divmod(corners, scene.grid.width + 1)
+    t = scene.grid.transform
+    points = np.column_stack([t.c + t.a * col + t.b * row, t.f + t.d * col + t.e * row])
+    number = np.repeat(np.arange(len(stops)), np.diff(stops, prepend=0))
+    outlines = shapely.linearrings(points, indices=number)
+    size = shapely.area(shapely.polygons(outlines)) * np.where(shapely.is_ccw(outlines) == (t.determinant < 0), 1, -1)
+    order = np.lexsort((-size, owner))
+    largest = order[np.searchsorted(owner[order], np.arange(len(sums.ids)))]
+    holes = np.flatnonzero(size < 0)
+    # Of a floe of several pieces the largest is outlined, and its holes alone are kept.
+    many = np.bincount(owner[size > 0], minlength=len(sums.ids))[owner[holes]] > 1
+    inside = shapely.covers(shapely.polygons(outlines[largest[owner[holes[many]]]]), shapely.polygons(outlines[holes[many]]))
+    holes = np.sort(np.concatenate([holes[~many], holes[many][inside]]))
+    shells = outlines[largest]
+    order = np.argsort(np.concatenate([np.arange(len(largest)), owner[holes]]), kind="stable")
+    belongs = np.concatenate([np.arange(len(largest)), owner[holes]])[order]
+    geometry = shapely.polygons(np.concatenate([shells, outlines[holes]])[order], indices=belongs)
+    corners, ring = shapely.get_coordinates(shells, return_index=True)
+    measured = measures(corners, np.searchsorted(ring, np.arange(len(shells)), side="right"), scene.grid.pixel_m)
+    out = {"perimeter_m": measured[:, 0], "hull_m2": shapely.area(shapely.convex_hull(geometry)), "geometry": geometry}
+    return out | {name: measured[:, 1 + k] for k, name in enumerate(SHAPES)}

@@ -1,7 +1,7 @@
 """Floes as nodes: a fixed set of numbers for each, the same whatever bands its pass has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import geopandas as gpd
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from icegraph.graph.floes import SHAPES
+from icegraph.graph.profile import profiles, turned
 
 NEIGHBOURS = 10
 
@@ -35,25 +35,19 @@ class Feature:
 # Centre, scale and noise are fixed, not taken from the data at hand: a model then meets the same numbers everywhere. Centre and scale were
 # read off hand-drawn MODIS floes of four seas; the noise lies between what these show and what small floes found in speckle do. Radiometry
 # is a robust z-score within the pass, so it needs no constants, and a pass of any band, brighter or darker, gives comparable numbers; where
-# a band is missing it is 0.
-_SHAPE_CENTRE = (0.11, 0.02, 0.05, 0.04, 0.027, 0.02, 0.018, 0.014)
-_SHAPE_SCALE = (0.09, 0.017, 0.032, 0.024, 0.015, 0.012, 0.011, 0.008)
-_SHAPE_NOISE = (0.5, 1.0, 0.8, 0.8, 1.0, 1.0, 1.0, 1.0)
+# a band is missing it is 0. The shape itself is in the profile: measures of roughness change with the hand that draws.
 FEATURES = (
     Feature("log_area_m2", 16.0, 1.0, 0.15),
     Feature("log_pixels", 5.0, 1.0, np.inf),
     Feature("elongation", 0.35, 0.25, 0.45),
-    Feature("solidity", 0.91, 0.06, 0.6),
-    Feature("circularity", 0.86, 0.1, 0.8),
-    *(Feature(name, *numbers) for name, *numbers in zip(SHAPES, _SHAPE_CENTRE, _SHAPE_SCALE, _SHAPE_NOISE, strict=True)),
     Feature("brightness", 0.0, 1.0, 0.4),
     Feature("second_brightness", 0.0, 1.0, 0.4),
     Feature("texture", 0.0, 1.0, 0.6),
     Feature("touches_edge", 0.0, 1.0, 1.0),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
+PIXELS = NAMES.index("log_pixels")
 RADIOMETRY = slice(NAMES.index("brightness"), NAMES.index("texture") + 1)
-SHAPE = slice(0, RADIOMETRY.start)
 NOISE = np.array([feature.noise for feature in FEATURES], np.float32)
 NOISE.flags.writeable = False
 
@@ -71,6 +65,7 @@ class Nodes:
         axis: Direction of the major axis [N], radians counter-clockwise from the x axis.
         eccentricity: [N], 0..1: how much the direction means.
         size_m: Square root of the area [N].
+        profile: The outline around the centroid [N, RAYS], metres, see `profile`.
     """
 
     xy: NDArray[np.float64]
@@ -78,6 +73,7 @@ class Nodes:
     axis: NDArray[np.float32]
     eccentricity: NDArray[np.float32]
     size_m: NDArray[np.float32]
+    profile: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.xy)
@@ -86,13 +82,23 @@ class Nodes:
         """Some of the nodes, by index or mask."""
         return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
+    def turned(self, angle: NDArray[np.floating]) -> Self:
+        """The nodes, each turned about its own middle by an angle [N], radians."""
+        return replace(self, axis=(self.axis + angle).astype(np.float32), profile=turned(self.profile, angle))
+
+    @property
+    def pixel_m(self) -> NDArray[np.float32]:
+        """Side of a pixel [N], metres."""
+        feature = FEATURES[PIXELS]
+        return np.asarray(self.size_m / np.exp((self.features[:, PIXELS] * feature.scale + feature.centre) / 2), np.float32)
+
 
 def floe_nodes(table: gpd.GeoDataFrame, pixel_m: float) -> Nodes:
     """Nodes of one pass, from its floe table and the side of its pixels."""
     area = table["area_m2"].to_numpy(float)
     major, minor = table["major_axis_m"].to_numpy(float), np.maximum(table["minor_axis_m"].to_numpy(float), 1e-6)
     raw = {"log_area_m2": np.log(area), "log_pixels": np.log(area / pixel_m**2), "elongation": np.log(np.maximum(major, 1e-6) / minor)}
-    raw |= {name: table[name].to_numpy(float) for name in ("solidity", "circularity", *SHAPES, "touches_edge")}
+    raw["touches_edge"] = table["touches_edge"].to_numpy(float)
     first, second = _band(table, _FIRST), _band(table, _SECOND)
     raw |= {"brightness": _robust_z(table, first, "mean"), "second_brightness": _robust_z(table, second, "mean")}
     raw["texture"] = _robust_z(table, first, "std")
@@ -100,7 +106,11 @@ def floe_nodes(table: gpd.GeoDataFrame, pixel_m: float) -> Nodes:
     values = np.clip(np.stack(columns, axis=1), -6, 6).astype(np.float32)
     axis = np.radians(table["orientation_deg"].to_numpy(float)).astype(np.float32)
     shape = table["eccentricity"].to_numpy(float).astype(np.float32)
-    return Nodes(table[["x", "y"]].to_numpy(float).reshape(-1, 2), values, axis, shape, np.sqrt(area).astype(np.float32))
+    outline = profiles(table.geometry.to_numpy(), pixel_m)
+    # Areas are over the ground, outlines on the grid: both are measured over the ground here.
+    ground = np.sqrt(area / np.maximum(np.pi * np.square(outline, dtype=float).mean(axis=1), 1e-9))
+    xy = table[["x", "y"]].to_numpy(float).reshape(-1, 2)
+    return Nodes(xy, values, axis, shape, np.sqrt(area).astype(np.float32), (outline * ground[:, None]).astype(np.float32))
 
 
 def neighbours(xy: NDArray[np.float64], count: int = NEIGHBOURS) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from icegraph.graph.candidates import CANDIDATES, candidate_edges
 from icegraph.graph.nodes import NOISE, RADIOMETRY, Nodes, neighbours, spacing
+from icegraph.graph.profile import RAYS
 from icegraph.track.pair import Pair, make_pair
 
 UNKNOWN = -1
@@ -40,16 +41,24 @@ class Stress:
     Args:
         drop: Largest share of floes lost on either side.
         shift: Largest common displacement, in spacings.
-        turn_deg: Largest common turn.
-        jitter: Largest standard deviation of independent displacements, in spacings.
+        turn_deg: Largest turn, common or of each floe by itself.
+        jitter: Largest standard deviation of independent displacements where ice drifts as one, in spacings.
+        free: Share of pairs whose floes drift and turn each by itself.
+        dealt: Share of these whose floes lie at each other's places, so that nothing but their looks tells them.
+        scatter: Largest independent displacement there, in spacings.
         noise: Largest measurement noise, as a multiple of `NOISE`.
+        outline_px: Largest standard deviation of the points of an outline drawn anew, pixels.
     """
 
     drop: float = 0.4
     shift: float = 4.0
-    turn_deg: float = 45.0
+    turn_deg: float = 180.0
     jitter: float = 0.3
+    free: float = 0.35
+    dealt: float = 0.2
+    scatter: float = 3.5
     noise: float = 1.3
+    outline_px: float = 1.1
 
 
 def stressed_pair(
@@ -100,7 +109,7 @@ def _drift(b: Known, a: Nodes, rng: np.random.Generator, stress: Stress) -> tupl
     space = float(np.median(spacing(a.xy))) if len(a) else 1000.0
     centre = a.xy.mean(axis=0) if len(a) else np.zeros(2)
     kind = rng.random()
-    turn = np.radians(rng.normal(0, 4) if kind < 0.5 else rng.uniform(-1, 1) * stress.turn_deg)
+    turn = np.radians(rng.normal(0, 4) if kind < 0.6 else rng.uniform(-1, 1) * stress.turn_deg)
     shift = rng.uniform(0, 0.4) if rng.random() < 0.25 else rng.uniform(0, stress.shift)
     bearing = rng.uniform(0, 2 * np.pi)
     strain = rng.normal(0, 0.03, (2, 2))
@@ -111,9 +120,14 @@ def _drift(b: Known, a: Nodes, rng: np.random.Generator, stress: Stress) -> tupl
     # Neighbours mostly drift as one, so most pairs are calm: a matcher that sees only disorder learns to trust no consensus.
     jitter = stress.jitter * rng.random() ** 2 if rng.random() < 0.95 else rng.uniform(0, 1)
     xy = xy + rng.normal(0, 1, xy.shape) * jitter * space * rng.random((len(xy), 1))
-    axis = b.nodes.axis + turn + rng.normal(0, np.radians(rng.uniform(0, 20)), len(xy))
+    own = rng.normal(0, np.radians(rng.uniform(0, 20)), len(xy))
+    if rng.random() < stress.free:
+        toward, far = rng.uniform(0, 2 * np.pi, len(xy)), np.sqrt(rng.random(len(xy))) * rng.uniform(0, stress.scatter) * space
+        xy = xy + far[:, None] * np.column_stack([np.cos(toward), np.sin(toward)])
+        own = np.radians(rng.uniform(-1, 1, len(xy)) * rng.uniform(0, stress.turn_deg))
+        xy = rng.permutation(xy) if rng.random() < stress.dealt else xy
     moved = float(np.max(np.linalg.norm(xy - before, axis=1), initial=0.0))
-    return replace(b, nodes=replace(b.nodes, xy=xy, axis=axis.astype(np.float32))), moved
+    return replace(b, nodes=replace(b.nodes.turned(turn + own), xy=xy)), moved
 
 
 def _waves(place: NDArray[np.float64], rng: np.random.Generator, size: float) -> NDArray[np.float64]:
@@ -141,8 +155,10 @@ def _measure(side: Known, rng: np.random.Generator, stress: Stress, *, same: boo
     level = rng.uniform(0.3, 1.0) * stress.noise * (1.0 if same else 0.6)
     each = level * np.where(rng.random(number) < 0.07, 4.0, rng.uniform(0.3, 1.4, number))[:, None]
     features = nodes.features + (rng.normal(0, 1, nodes.features.shape) * NOISE * each).astype(np.float32)
-    # The two area features are one measurement.
-    features[:, 1] = nodes.features[:, 1] + features[:, 0] - nodes.features[:, 0]
+    profile = _redrawn(nodes, rng, each[:, 0] * (stress.outline_px / stress.noise))
+    # The two area features and the outline are one measurement.
+    gain = np.log(np.square(profile, dtype=float).sum(axis=1) / np.square(nodes.profile, dtype=float).sum(axis=1))
+    features[:, 0], features[:, 1] = nodes.features[:, 0] + gain, nodes.features[:, 1] + gain
     features[:, -1] = nodes.features[:, -1]
     if rng.random() < 0.2:
         features[:, RADIOMETRY] = rng.normal(0, 1, features[:, RADIOMETRY].shape)
@@ -152,4 +168,20 @@ def _measure(side: Known, rng: np.random.Generator, stress: Stress, *, same: boo
     axis = nodes.axis + rng.normal(0, 0.12, number) * each[:, 0] / np.maximum(nodes.eccentricity**2, 0.1)
     size = nodes.size_m * np.exp((features[:, 0] - nodes.features[:, 0]) / 2)
     nodes = replace(nodes, xy=xy, features=np.clip(features, -6, 6).astype(np.float32), axis=axis.astype(np.float32))
-    return replace(side, nodes=replace(nodes, size_m=size.astype(np.float32)))
+    return replace(side, nodes=replace(nodes, size_m=size.astype(np.float32), profile=profile))
+
+
+def _redrawn(nodes: Nodes, rng: np.random.Generator, sigma_px: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Profiles as if each outline were drawn anew with errors of `sigma_px` [N] pixels, independent from pixel to pixel along it.
+
+    All of them are a little wider or narrower besides, as another threshold makes them.
+    """
+    pixel = nodes.pixel_m[:, None].astype(float)
+    around = np.clip(2 * np.pi * nodes.profile.mean(axis=1) / nodes.pixel_m, 8, RAYS)
+    # Waves that are as short as a pixel of the outline, and no shorter, hold all of the variance.
+    waves = np.fft.rfft(rng.normal(0, 1, nodes.profile.shape), axis=1)
+    kept = np.arange(RAYS // 2 + 1) <= around[:, None] / 2
+    noise = np.fft.irfft(waves * kept, RAYS, axis=1) * np.sqrt(RAYS / around)[:, None]
+    wider = rng.normal(0, 0.3) + rng.normal(0, 0.15, (len(nodes), 1))
+    redrawn = nodes.profile + pixel * (sigma_px[:, None] * noise + wider * sigma_px[:, None])
+    return np.asarray(np.maximum(redrawn, 0.2 * nodes.profile), np.float32)

@@ -1,8 +1,8 @@
 """Do a match and its neighbours move alike? A second witness, independent of what the floes look like.
 
 Ice near by drifts together, and a match that agrees with none of its neighbours is doubtful: the more so, the more the others agree.
-Neighbours are other matches, and patches of ice whose motion the pictures tell. Where floes drift freely only matches that are sure by
-themselves are left.
+Neighbours are other matches, and patches of ice whose motion the pictures tell. Where floes drift freely their neighbours say
+nothing of them.
 """
 
 import numpy as np
@@ -18,7 +18,8 @@ _LEAST = 3  # neighbours needed for a verdict
 _SHARE = 0.4  # of the neighbours' weight that must agree
 _STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d
 _CHANCE = 0.1  # a wrong match agrees with its neighbours by chance
-_COHERENT = 0.85, 0.98  # ice is this coherent at least, and at most
+_COHERENT = 0.1, 0.98  # share of the matches that move as their neighbours do, at least and at most
+_BEFORE = 9.0, 10.0  # what is taken to be known beforehand: so many matches that move along, of so many
 _ROUNDS = 10
 
 
@@ -38,20 +39,53 @@ def weigh(start: Floats, end: Floats, size_m: Floats, confidence: Floats, patter
     Returns:
         The same probability after the observation [M].
     """
-    places, number = np.concatenate([start, pattern.xy]), len(start)
-    if not number or len(places) <= _LEAST:
+    if not len(start) or len(start) + len(pattern) <= _LEAST:
         return confidence
-    displacement = np.concatenate([end - start, pattern.shift])
+    return _observed(start, end, size_m, confidence, pattern)[0]
+
+
+def evidence(
+    start: Floats, end: Floats, size_m: Floats, matches: tuple[Floats, Floats, Floats, Floats], pattern: PatternDrift = NO_PATTERN
+) -> Floats:
+    """What the matches made so far say for or against each candidate [E]: log P(a | right) / P(a | wrong), 0 where they say nothing.
+
+    Args:
+        start: Places of the candidates in the earlier pass [E, 2], metres.
+        end: Their places in the later pass [E, 2].
+        size_m: Square root of each floe's area [E].
+        matches: What `weigh` takes of the matches; one of the same floe of the earlier pass is no neighbour.
+        pattern: How the ice itself moved.
+    """
+    known, to, sizes, confidence = matches
+    if len(known) + len(pattern) <= _LEAST or not len(start) or not len(known):
+        return np.zeros(len(start))
+    belief, coherent = _observed(known, to, sizes, confidence, pattern)
+    places, displacement = np.concatenate([known, pattern.xy]), np.concatenate([to - known, pattern.shift])
+    distance, near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))
+    weight = np.concatenate([belief, pattern.correlation])[near] * (distance > 1e-6)
+    agrees = _agrees(end - start, displacement[near], distance, size_m, weight)
+    if coherent <= _CHANCE:
+        return np.zeros(len(start))
+    odds = coherent / _CHANCE, (1 - coherent) / (1 - _CHANCE)
+    return np.log(np.where(agrees, *odds))
+
+
+def _observed(start: Floats, end: Floats, size_m: Floats, confidence: Floats, pattern: PatternDrift) -> tuple[Floats, float]:
+    """The probability of each match after the observation [M], and how coherent the ice is."""
+    places, displacement = np.concatenate([start, pattern.xy]), np.concatenate([end - start, pattern.shift])
     distance, near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))
     distance, near = distance[:, 1:], near[:, 1:]
-    apart = np.linalg.norm(displacement[near] - displacement[:number, None], axis=2)
-    alike = apart < 0.5 * size_m[:, None] + _STRAIN * distance
-    belief = confidence
+    belief, coherent = confidence, _COHERENT[1]
     for _ in range(_ROUNDS):
-        weight = np.concatenate([belief, pattern.correlation])[near]
-        agrees = (alike * weight).sum(axis=1) >= _SHARE * np.maximum(weight.sum(axis=1), 1e-9)
-        coherent = np.clip((belief * agrees).sum() / max(belief.sum(), 1e-9), *_COHERENT)
+        agrees = _agrees(end - start, displacement[near], distance, size_m, np.concatenate([belief, pattern.correlation])[near])
+        coherent = float(np.clip(((belief * agrees).sum() + _BEFORE[0]) / (belief.sum() + _BEFORE[1]), *_COHERENT))
         right = confidence * np.where(agrees, coherent, 1 - coherent)
         wrong = (1 - confidence) * np.where(agrees, _CHANCE, 1 - _CHANCE)
         belief = right / np.maximum(right + wrong, 1e-12)
-    return np.asarray(belief)
+    return belief, coherent
+
+
+def _agrees(way: Floats, others: Floats, distance: Floats, size_m: Floats, weight: Floats) -> NDArray[np.bool_]:
+    """Whether displacements [M, 2] are those [M, K, 2] of most of the neighbours, by their weight [M, K]."""
+    alike = np.linalg.norm(others - way[:, None], axis=2) < 0.5 * size_m[:, None] + _STRAIN * distance
+    return np.asarray((alike * weight).sum(axis=1) >= _SHARE * np.maximum(weight.sum(axis=1), 1e-9))

@@ -199,7 +199,7 @@ def _sea(graph: Graph, vectors: Vectors, passes: NDArray[np.int64]) -> "xr.Datas
     ]
     good = here & np.isfinite(vectors.velocity).all(axis=1) & ~vectors.cut & (vectors.confidence >= _TRUSTED)
     fields = [_field(vectors, good & _spans(vectors, *interval), x, y, cell) for interval in intervals]
-    stack = np.stack(fields) if fields else np.zeros((0, 4, y.size, x.size))
+    stack = np.stack(fields) if fields else np.zeros((0, 5, y.size, x.size))
     crs = CRS.from_user_input(graph.passes[0].crs)
     lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*np.meshgrid(x, y))
     bounds = np.array([[graph.passes[k].time.timestamp() for k in interval] for interval in intervals]).reshape(-1, 2)
@@ -233,7 +233,7 @@ _SPEED = {
     "units": "m s-1",
     "grid_mapping": "crs",
     "cell_methods": "time: mean",
-    "ancillary_variables": "velocity_uncertainty number_of_vectors",
+    "ancillary_variables": "velocity_uncertainty number_of_vectors quality",
 }
 _VARIABLES: tuple[tuple[str, type, dict[str, str]], ...] = (
     ("sea_ice_x_velocity", np.float32, {**_SPEED, "standard_name": "sea_ice_x_velocity", "long_name": "drift along the grid's x axis"}),
@@ -247,6 +247,11 @@ _VARIABLES: tuple[tuple[str, type, dict[str, str]], ...] = (
         "number_of_vectors",
         np.int32,
         {"units": "1", "grid_mapping": "crs", "long_name": "floes and patches within two cells"},
+    ),
+    (
+        "quality",
+        np.float32,
+        {"units": "1", "grid_mapping": "crs", "long_name": "mean confidence of floes' matches and correlation of patches, 0 to 1"},
     ),
 )
 
@@ -263,8 +268,8 @@ def _cells(passes: Sequence[GraphPass]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _field(vectors: Vectors, use: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64], cell: float) -> NDArray[np.float64]:
-    """u, v, sigma and number [4, R, C] of one interval."""
-    total = np.zeros((5, y.size * x.size))
+    """u, v, sigma, number and quality [5, R, C] of one interval."""
+    total = np.zeros((6, y.size * x.size))
     index = np.nonzero(use)[0]
     if index.size:
         centres = np.column_stack([axis.ravel() for axis in np.meshgrid(x, y)])
@@ -275,8 +280,8 @@ def _field(vectors: Vectors, use: NDArray[np.bool_], x: NDArray[np.float64], y: 
         away = centres[where] - (vectors.start[which] + vectors.end[which]) / 2
         weight = np.exp(-((away**2).sum(axis=1)) / (2 * cell**2)) / np.maximum(vectors.sigma[which], 1e-6) ** 2
         parts = (weight, weight * vectors.velocity[which, 0], weight * vectors.velocity[which, 1], weight * vectors.sigma[which] ** 2)
-        for row, values in enumerate((*parts, np.ones(which.size))):
+        for row, values in enumerate((*parts, np.ones(which.size), weight * vectors.confidence[which])):
             total[row] = np.bincount(where, values, total.shape[1])
     mass = np.where(total[0] > 0, total[0], np.nan)
     # Neighbouring vectors err together: the mean variance, not that of a mean of independent values.
-    return np.stack([total[1] / mass, total[2] / mass, np.sqrt(total[3] / mass), total[4]]).reshape(4, y.size, x.size)
+    return np.stack([total[1] / mass, total[2] / mass, np.sqrt(total[3] / mass), total[4], total[5] / mass]).reshape(5, y.size, x.size)

@@ -17,6 +17,7 @@ from icegraph.graph.scale import grid_scale
 from icegraph.store import atomic_dir, lineage, sha256
 from icegraph.track import forecast
 from icegraph.track.drift import Vectors, drift_vectors, place_sigmas, write_drift
+from icegraph.track.events import find_events, without_breaks
 from icegraph.track.link import Link, Scored, Tracks, link_tracks
 from icegraph.track.matcher import Matcher, one_thread, read_matcher
 from icegraph.track.pair import make_pair
@@ -48,7 +49,7 @@ def track(graph: Path, model: Path, out: Path) -> None:
     if not loaded.pairs:
         raise NothingToTrackError(names, "no two of these passes overlap, so no floe can be followed", "add passes of the same place")
     matcher = read_matcher(model)
-    tracks = link_tracks(loaded, [score(matcher, loaded, number) for number in range(len(loaded.pairs))])
+    tracks = without_breaks(loaded, link_tracks(loaded, [score(matcher, loaded, number) for number in range(len(loaded.pairs))]))
     vectors = drift_vectors(loaded, tracks.links)
     sightings, ahead = _follow(loaded, tracks, vectors)
     parents = {"graph.json": graph / "graph.json"} | {f"matcher {name}": model / name for name in ("config.json", "model.safetensors")}
@@ -90,7 +91,7 @@ def _follow(graph: Graph, tracks: Tracks, vectors: Vectors) -> tuple[gpd.GeoData
     """Walk along each track: its rows, and its forecast where it is live."""
     leaving = {(link.first, link.floe): number for number, link in enumerate(tracks.links)}
     arriving = {(link.second, link.partner): number for number, link in enumerate(tracks.links)}
-    states = _states(graph, tracks, vectors, leaving)
+    states, events = _states(graph, tracks, vectors, leaving), find_events(graph, tracks)
     rows, ahead = [], []
     followers = np.bincount([pair.first for pair in graph.pairs], minlength=len(graph.passes))
     seas = graph.seas
@@ -107,7 +108,10 @@ def _follow(graph: Graph, tracks: Tracks, vectors: Vectors) -> tuple[gpd.GeoData
             else:
                 on_grid = (*state.mean[2:], np.sqrt(np.trace(state.covariance[2:, 2:]) / 2))
                 motion = tuple(float(value / scale[floe]) for value in on_grid)
-            rows.append((name, entry.time, entry.id, int(entry.floes[floe]), *motion, confidence, *place))
+            begins, ends = "" if came is not None else events.begins.get(name, ""), "" if goes is not None else events.ends.get(name, "")
+            parents, children = events.parents.get(name, []) if begins else [], events.children.get(name, []) if ends else []
+            told = begins, ends, parents, children
+            rows.append((name, entry.time, entry.id, int(entry.floes[floe]), *motion, confidence, *told, *place))
             # A floe that as many later passes of its place have not shown as tracks can bridge is given up.
             if goes is None and came is not None and followers[number] < MAX_STEP:
                 ahead += _ahead(name, state, last, confidence)
@@ -137,18 +141,20 @@ def _ahead(name: int, state: forecast.State, last: datetime, confidence: float) 
     for hours in forecast.HORIZONS_H:
         then = forecast.predict(state, last.timestamp() + 3600 * hours)
         time = datetime.fromtimestamp(then.seconds, UTC)
-        rows.append((name, time, hours, *forecast.ellipse(then.covariance[:2, :2]), confidence, *map(float, then.mean[:2])))
+        rows.append((name, time, hours, *forecast.ellipse(then), forecast.DOF, confidence, *map(float, then.mean[:2])))
     return rows
 
 
 def _sightings(rows: list[tuple[object, ...]], crs: str) -> gpd.GeoDataFrame:
-    names = ["track_id", "time", "pass_id", "floe_id", "u", "v", "sigma", "confidence", "px", "py"]
-    table = _points(rows, names, crs).astype({"track_id": np.int64, "floe_id": np.int64, "pass_id": "str"})
+    names = ["track_id", "time", "pass_id", "floe_id", "u", "v", "sigma", "confidence", "begins", "ends", "parents", "children", "px", "py"]
+    table = _points(rows, names, crs).astype(
+        {"track_id": np.int64, "floe_id": np.int64} | dict.fromkeys(("pass_id", "begins", "ends"), "str")
+    )
     return table.sort_values(["track_id", "time", "pass_id"], kind="stable", ignore_index=True)
 
 
 def _forecast(rows: list[tuple[object, ...]], crs: str) -> gpd.GeoDataFrame:
-    names = ["track_id", "time", "horizon_h", "sigma_major_m", "sigma_minor_m", "angle_deg", "confidence", "px", "py"]
+    names = ["track_id", "time", "horizon_h", "sigma_major_m", "sigma_minor_m", "angle_deg", "dof", "confidence", "px", "py"]
     table = _points(rows, names, crs).astype({"track_id": np.int64, "horizon_h": float})
     return table.sort_values(["track_id", "horizon_h"], kind="stable", ignore_index=True)
 
@@ -157,6 +163,6 @@ def _points(rows: list[tuple[object, ...]], names: list[str], crs: str) -> gpd.G
     table = pd.DataFrame(rows, columns=names)
     geometry = gpd.points_from_xy(table.pop("px").astype(float), table.pop("py").astype(float))
     table["time"] = pd.to_datetime(table["time"], utc=True).astype("datetime64[us, UTC]")
-    for name in table.columns.difference(["time", "pass_id", "track_id", "floe_id"]):
+    for name in table.columns.difference(["time", "pass_id", "track_id", "floe_id", "begins", "ends", "parents", "children"]):
         table[name] = table[name].astype(float)
     return gpd.GeoDataFrame(table, geometry=geometry, crs=crs)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from icegraph.graph import Graph
 from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 from icegraph.track.assign import assign
-from icegraph.track.consensus import weigh
+from icegraph.track.consensus import evidence, weigh
 
 _LEAST_BELIEF = 0.7
 
@@ -74,17 +74,29 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
         pair = scored[number]
         free = (successor[pair.first][pair.edges[0]] < 0) & (predecessor[pair.second][pair.edges[1]] < 0)
         index = np.nonzero(free)[0]
-        chosen = index[assign(pair.edges[:, index], pair.gain[index], (len(successor[pair.first]), len(predecessor[pair.second])))]
         one, other = graph.passes[pair.first].nodes, graph.passes[pair.second].nodes
-        start, end = one.xy[pair.edges[0, chosen]], other.xy[pair.edges[1, chosen]]
+        start, end = one.xy[pair.edges[0]].astype(float), other.xy[pair.edges[1]].astype(float)
+        size = one.size_m[pair.edges[0]].astype(float)
+        chosen = index[assign(pair.edges[:, index], pair.gain[index], (len(one), len(other)))]
+        # Chosen anew after the first choice has told how the ice around each candidate moved.
+        matches = start[chosen], end[chosen], size[chosen], pair.confidence[chosen]
+        gain = pair.gain[index] + evidence(start[index], end[index], size[index], matches, pair.pattern)
+        chosen = index[assign(pair.edges[:, index], gain, (len(one), len(other)))]
         before = pair.confidence[chosen]
-        size = one.size_m[pair.edges[0, chosen]].astype(float)
-        belief = weigh(start.astype(float), end.astype(float), size, before, pair.pattern)
+        belief = weigh(start[chosen], end[chosen], size[chosen], before, pair.pattern)
         kept = (belief >= _LEAST_BELIEF) | (belief >= before)
         for edge, confidence in zip(chosen[kept], belief[kept], strict=True):
             floe, partner = (int(k) for k in pair.edges[:, edge])
             successor[pair.first][floe] = predecessor[pair.second][partner] = len(links)
             links.append(Link(pair.first, floe, pair.second, partner, float(confidence)))
+    return renumbered(graph, links)
+
+
+def renumbered(graph: Graph, links: Sequence[Link]) -> Tracks:
+    """Tracks made of links."""
+    predecessor = [np.full(len(entry.nodes), -1, np.int64) for entry in graph.passes]
+    for number, link in enumerate(links):
+        predecessor[link.second][link.partner] = number
     return Tracks(sorted(links, key=lambda link: (link.first, link.second, link.floe)), _number(graph, links, predecessor))
 
 

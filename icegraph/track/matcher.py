@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import MessagePassing, TransformerConv
+from torch_geometric.nn import TransformerConv
 from torch_geometric.utils import scatter, softmax
 
 from icegraph.errors import ModelError
@@ -28,6 +28,7 @@ from icegraph.track.pair import CANDIDATE_GEOMETRY, SPATIAL_ATTRIBUTES, SUPPORT_
 from icegraph.weights import load_weights
 
 _CONSENSUS = 3
+_AT_ONCE = 1 << 18
 _MOST = {"width": 4096, "rounds": 64, "heads": 64}
 
 
@@ -143,28 +144,29 @@ class _Round(nn.Module):
         return Scores(sides[0][0], sides[1][0], sides[0][1][: pair.first], sides[1][1][pair.first :])
 
 
-class _Supports(MessagePassing):  # type: ignore[misc]
+class _Supports(nn.Module):
     """What the neighbours' candidates say of a candidate: how many moved along, and whether they turned by one angle."""
 
     def __init__(self, width: int, gates: int = 8) -> None:
-        super().__init__(aggr="sum")
+        super().__init__()
         self.gates = gates
         self.out = 4 * gates
         self.gate = _mlp(SUPPORT_ATTRIBUTES + 1 + 4, 16, gates)
         self.brief = nn.Linear(width, 4)
 
     def forward(self, state: Tensor, weight: Tensor, pair: Pair) -> Tensor:
-        attributes = torch.cat([pair.support_attributes, pair.support_turn[:, None]], dim=1)
         brief = torch.cat([self.brief(state), weight[:, None]], dim=1)
-        total = self.propagate(pair.supports, x=brief, attributes=attributes, size=(state.shape[0],) * 2)
-        plain, cos, sin, weighted = total.split(self.gates, dim=1)
+        total = torch.zeros((state.shape[0], 4 * self.gates), dtype=state.dtype)
+        # Some at a time: of many floes all supports at once would fill the memory.
+        for first in range(0, pair.supports.shape[1], _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            source, target = pair.supports[:, part]
+            seen, turn = brief[source], pair.support_turn[part][:, None]
+            gate = torch.sigmoid(self.gate(torch.cat([pair.support_attributes[part], seen], dim=1)))
+            sure = gate * seen[:, -1:]
+            total = total.index_add(0, target, torch.cat([gate, sure * turn.cos(), sure * turn.sin(), sure], dim=1))
+        plain, cos, sin, weighted = total.chunk(4, dim=1)
         return torch.cat([plain, weighted, torch.hypot(cos, sin + 1e-6), cos], dim=1) / 4
-
-    def message(self, x_j: Tensor, attributes: Tensor) -> Tensor:
-        turn = attributes[:, -1:]
-        brief, weight = x_j[:, :-1], x_j[:, -1:]
-        gate = torch.sigmoid(self.gate(torch.cat([attributes[:, :-1], brief, weight], dim=1)))
-        return torch.cat([gate, gate * weight * turn.cos(), gate * weight * turn.sin(), gate * weight], dim=1)
 
 
 def _consensus(pair: Pair, weight: Tensor) -> Tensor:

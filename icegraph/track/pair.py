@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from icegraph.calibrate.compiled import compiled
 from icegraph.graph.nodes import NOISE, Nodes, spacing
+from icegraph.graph.profile import best_fit
 
 SPATIAL_ATTRIBUTES = 4
-CANDIDATE_GEOMETRY = 7
+CANDIDATE_GEOMETRY = 8
 SUPPORT_ATTRIBUTES = 7
 _SUPPORTS = 2  # partners kept of each neighbour: the one expected, and one in case of doubt
 _SUPPORT_NEIGHBOURS = 8
+_WORST = 60.0  # a cost from which a support says nothing
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,11 @@ def make_pair(
     from_a = b.xy[edges[1]] - a.xy[edges[0]]
     local = (space_a[edges[0]] + space_b[edges[1]]) / 2
     unlike = (a.features[edges[0]] - b.features[edges[1]]) / (np.sqrt(2) * NOISE)
-    supports, attributes, turn = _supports(a, b, edges, near_a, local, np.minimum(unlike**2, 9).mean(axis=1))
+    fit, own_turn, rest, unturned = best_fit(a.profile, b.profile, edges)
+    rest_px = rest / np.maximum(a.pixel_m[edges[0]], b.pixel_m[edges[1]])
+    outline = np.stack([4 * (1 - fit), 4 * (1 - unturned), np.log(rest_px + 0.1)], axis=1)
+    alike = np.minimum(unlike**2, 9).mean(axis=1) + np.minimum(rest_px, 6)
+    supports, attributes, turn = _supports(a, b, edges, near_a, local, alike, own_turn)
     nodes = np.concatenate([a.features, b.features])
     return Pair(
         len(a),
@@ -87,7 +94,7 @@ def make_pair(
         torch.from_numpy(np.concatenate([edge for edge, _ in spatial], axis=1)),
         _float(np.concatenate([attribute for _, attribute in spatial])),
         torch.from_numpy(edges + np.array([[0], [len(a)]])),
-        _float(np.concatenate([np.tanh(np.abs(unlike) / 3), _geometry(a, b, edges, from_a, drift, local, reach_m)], axis=1)),
+        _float(np.concatenate([np.tanh(np.abs(unlike) / 3), outline, _geometry(a, b, edges, from_a, drift, local, reach_m)], axis=1)),
         _float(from_a / unit),
         _float((np.concatenate([a.xy, b.xy]) - (a.xy.mean(axis=0) if len(a) else 0.0)) / unit),
         torch.from_numpy(supports),
@@ -125,70 +132,88 @@ def _geometry(
     local: NDArray[np.float64],
     reach_m: float,
 ) -> NDArray[np.float64]:
-    """What place and pose say of each candidate [E, CANDIDATE_GEOMETRY]."""
+    """What place says of each candidate [E, 5]."""
     distance = np.hypot(way[:, 0], way[:, 1])
     off = np.hypot(*(way - drift[edges[0]]).T)
     size = np.sqrt(a.size_m[edges[0]] * b.size_m[edges[1]])
-    turn = 2 * (a.axis[edges[0]] - b.axis[edges[1]])
-    trust = (a.eccentricity[edges[0]] * b.eccentricity[edges[1]]) ** 2
     columns = (np.log1p(distance / local), np.log1p(off / local), np.log1p(distance / size), np.log1p(off / size), distance / reach_m)
-    return np.stack([*columns, trust * np.cos(turn), trust * np.abs(np.sin(turn))], axis=1)
+    return np.stack(columns, axis=1)
 
 
 def _supports(
-    a: Nodes, b: Nodes, edges: NDArray[np.int64], near: NDArray[np.int64], local: NDArray[np.float64], unlike: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Supports [2, P], their attributes, and their turn; see the module's text."""
-    table = _edges_of(edges[0], len(a))  # [Na, k] candidate numbers, -1 where there are fewer
-    near = near[:, :_SUPPORT_NEIGHBOURS]
-    step = max(1, 2_000_000 // max(near.shape[1] * table.shape[1], 1))
-    blocks = (np.arange(first, min(first + step, edges.shape[1])) for first in range(0, edges.shape[1], step))
-    found = [_supports_of(rows, a, b, edges, near, table, local, unlike) for rows in blocks]
-    if not found or near.shape[1] == 0:
-        return np.zeros((2, 0), np.int64), np.zeros((0, SUPPORT_ATTRIBUTES)), np.zeros(0)
-    return np.concatenate([x[0] for x in found], axis=1), np.concatenate([x[1] for x in found]), np.concatenate([x[2] for x in found])
-
-
-def _supports_of(
-    rows: NDArray[np.int64],
     a: Nodes,
     b: Nodes,
     edges: NDArray[np.int64],
     near: NDArray[np.int64],
-    table: NDArray[np.int64],
     local: NDArray[np.float64],
     unlike: NDArray[np.float32],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    n = near[edges[0, rows]]  # [R, K]
-    support = table[n]  # [R, K, k]
-    m = edges[1, support]
-    base = _complex(a.xy[n] - a.xy[edges[0, rows], None])[..., None]
-    then = _complex(b.xy[m] - b.xy[edges[1, rows], None, None])
-    ratio = then / np.where(base == 0, 1.0, base)
-    turn, far, space = np.angle(ratio), np.abs(base), local[rows, None, None]
-    stretch, aside = (np.abs(then) - far) / space, np.abs(turn) * far / space
-    # The partner wanted is near its expected place, allowing for a turn of the whole, and looks like the neighbour.
-    cost = (stretch / 0.3) ** 2 + (aside / (0.3 + 0.4 * far / space)) ** 2 + 2 * unlike[support]
-    cost = np.where((support < 0) | (edges[1, rows, None, None] == m), np.inf, cost)
-    most = min(_SUPPORTS, cost.shape[2])
-    best = np.argpartition(cost, most - 1, axis=2)[..., :most]
-    pick = [np.take_along_axis(np.broadcast_to(x, cost.shape), best, axis=2) for x in (cost, support, stretch, aside, turn, far / space)]
-    good = pick[0] < 60
-    cost, support, stretch, aside, turn, far = (x[good] for x in pick)
-    target = np.broadcast_to(rows[:, None, None], good.shape)[good]
-    rank = np.broadcast_to(np.arange(good.shape[2]), good.shape)[good]
-    off = np.hypot(stretch, aside)
-    columns = (np.tanh(2 * np.abs(stretch)), np.tanh(aside), np.tanh(2 * off), np.abs(turn), far, np.exp(-cost / 4), rank)
-    return np.stack([support, target]), np.stack(columns, axis=1), turn
+    own_turn: NDArray[np.float32],
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Supports [2, P], their attributes [P, SUPPORT_ATTRIBUTES], and their turn [P]; see the module's text."""
+    ends = np.searchsorted(edges[0], np.arange(len(a) + 1))
+    near = np.ascontiguousarray(near[:, :_SUPPORT_NEIGHBOURS])
+    given = edges, ends, near, a.xy, b.xy, local, unlike.astype(np.float64), own_turn.astype(np.float64)
+    place, numbers = _find_supports(*given)
+    stretch, aside, turn, far, cost, rank = numbers.T
+    columns = (np.tanh(2 * stretch), np.tanh(aside), np.tanh(2 * np.hypot(stretch, aside)), np.abs(turn), far, np.exp(-cost / 4), rank)
+    return place, np.stack(columns, axis=1), turn
 
 
-def _complex(way: NDArray[np.float64]) -> NDArray[np.complex128]:
-    return np.asarray(way[..., 0] + 1j * way[..., 1])
+@compiled
+def _find_supports(
+    edges: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    near: NDArray[np.int64],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    local: NDArray[np.float64],
+    unlike: NDArray[np.float64],
+    own_turn: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Supports [2, P] and, for each, stretch and departure aside in spacings, turn, distance in spacings, cost and rank [P, 6].
 
-
-def _edges_of(source: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """Numbers of the edges that leave each node [number, most], −1 where there are fewer; `source` is sorted."""
-    counts = np.bincount(source, minlength=number)
-    table = np.full((number, max(int(counts.max(initial=0)), 1)), -1, np.int64)
-    table[source, np.arange(source.size) - (np.cumsum(counts) - counts)[source]] = np.arange(source.size)
-    return table
+    `ends` tells where the edges of each floe of the earlier pass begin and end.
+    """
+    most = edges.shape[1] * near.shape[1] * _SUPPORTS
+    place, numbers = np.empty((2, most), np.int64), np.empty((most, 6), np.float32)
+    count = 0
+    best = np.empty((_SUPPORTS, 6))
+    chosen = np.empty(_SUPPORTS, np.int64)
+    for edge in range(edges.shape[1]):
+        i, j = edges[0, edge], edges[1, edge]
+        for k in range(near.shape[1]):
+            n = near[i, k]
+            base_x, base_y = a[n, 0] - a[i, 0], a[n, 1] - a[i, 1]
+            long = np.hypot(base_x, base_y)
+            far = long / local[edge]
+            found = 0
+            for support in range(ends[n], ends[n + 1]):
+                m = edges[1, support]
+                if m == j:
+                    continue
+                then_x, then_y = b[m, 0] - b[j, 0], b[m, 1] - b[j, 1]
+                stretch = abs(np.hypot(then_x, then_y) - long) / local[edge]
+                cost = (stretch / 0.3) ** 2 + 2 * unlike[support]
+                if cost >= _WORST:
+                    continue
+                turn = np.arctan2(base_x * then_y - base_y * then_x, base_x * then_x + base_y * then_y)
+                # Surroundings lie as they lay, or turned as the floe itself did.
+                against = abs((turn - own_turn[edge] + np.pi) % (2 * np.pi) - np.pi)
+                aside = min(abs(turn), against) * far
+                # The partner wanted is near its expected place, allowing for some turn, and looks like the neighbour.
+                cost += (aside / (0.3 + 0.4 * far)) ** 2
+                if cost >= _WORST or (found == _SUPPORTS and cost >= best[found - 1, 4]):
+                    continue
+                at = min(found, _SUPPORTS - 1)
+                while at > 0 and best[at - 1, 4] > cost:
+                    best[at], chosen[at] = best[at - 1], chosen[at - 1]
+                    at -= 1
+                best[at, 0], best[at, 1], best[at, 2], best[at, 3], best[at, 4] = stretch, aside, turn, far, cost
+                chosen[at] = support
+                found = min(found + 1, _SUPPORTS)
+            for rank in range(found):
+                place[0, count], place[1, count] = chosen[rank], edge
+                best[rank, 5] = rank
+                numbers[count] = best[rank]
+                count += 1
+    return place[:, :count].copy(), numbers[:count].copy()

@@ -8,6 +8,7 @@ import pytest
 
 from icegraph.evaluate.forecast import ForecastErrors, forecast_tracks, hindcast
 from icegraph.evaluate.tables import TrackTables
+from icegraph.track.forecast import DOF
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -31,7 +32,9 @@ def test_coverage_of_errors_drawn_from_the_told_ellipse_is_what_the_ellipse_says
     rng = np.random.default_rng(0)
     turn = np.radians(30)
     axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    drawn = (rng.normal(size=(20000, 2)) * [50, 10]) @ axes
+    # Student's t in the plane: a normal of random width.
+    width = np.sqrt(DOF / rng.chisquare(DOF, (20000, 1)))
+    drawn = (width * rng.normal(size=(20000, 2)) * [50, 10]) @ axes
     figures = errors(drawn, sigma=(50, 10), angle=30.0)
     assert figures["coverage_68"] == pytest.approx(0.68, abs=0.01)
     assert figures["coverage_95"] == pytest.approx(0.95, abs=0.01)

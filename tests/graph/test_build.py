@@ -43,14 +43,14 @@ def test_reach_is_speed_times_time_and_the_uncertainty_of_place(tmp_path, table)
     assert np.linalg.norm(graph.passes[0].nodes.xy[source] - graph.passes[1].nodes.xy[target], axis=1).max() <= graph.pairs[0].reach_m
 
 
-def test_pairs_reach_three_passes_on_and_skip_those_that_do_not_overlap(tmp_path, table):
-    tables = [seen(table, f"p{k}", 6 * k) for k in range(5)]
+def test_pairs_reach_four_passes_on_and_skip_those_that_do_not_overlap(tmp_path, table):
+    tables = [seen(table, f"p{k}", 6 * k) for k in range(6)]
     away = seen(table, "q", 3, move=lambda xy: xy + 1e6)
     away.attrs["icegraph"]["bounds"] = [9e5, 9e5, 1.1e6, 1.1e6]
     build_graph([*tables, away], tmp_path / "graph")
     graph = read_graph(tmp_path / "graph")
     names = [(graph.passes[pair.first].id, graph.passes[pair.second].id) for pair in graph.pairs]
-    assert names == [(f"p{i}", f"p{j}") for i in range(5) for j in range(i + 1, min(i + 4, 5))]
+    assert names == [(f"p{i}", f"p{j}") for i in range(6) for j in range(i + 1, min(i + 5, 6))]
 
 
 def test_nodes_have_the_same_features_whatever_the_bands(tmp_path, table):

@@ -5,6 +5,7 @@ from ice_fields import field, seen
 
 from icegraph.graph.candidates import candidate_edges, coarse_drift, unlikeness
 from icegraph.graph.nodes import NOISE, floe_nodes
+from icegraph.graph.profile import best_fit
 
 
 def nodes(number, seed, **options):
@@ -25,7 +26,7 @@ def test_with_room_for_all_candidates_are_all_pairs_within_reach(first, second, 
 def test_candidates_are_the_three_lists_of_a_plain_loop(seed, reach):
     a, b = nodes(25, seed), nodes(40, seed + 1)
     edges, drift = candidate_edges(a, b, reach, 12)
-    unlike = unlikeness(a.features, b.features)
+    unlike = unlikeness(a, b, np.indices((25, 40)).reshape(2, -1))[0].reshape(25, 40)
     for i in range(25):
         left = [j for j in range(40) if np.hypot(*(b.xy[j] - a.xy[i])) <= reach]
         chosen = []
@@ -34,7 +35,7 @@ def test_candidates_are_the_three_lists_of_a_plain_loop(seed, reach):
             lambda j, i=i: unlike[i, j],
             lambda j, i=i: np.hypot(*(b.xy[j] - a.xy[i])),
         )
-        for order, most in zip(orders, (6, 4, 2), strict=True):
+        for order, most in zip(orders, (4, 6, 2), strict=True):
             best = sorted(left, key=order)[:most]
             chosen += best
             left = [j for j in left if j not in best]
@@ -43,8 +44,37 @@ def test_candidates_are_the_three_lists_of_a_plain_loop(seed, reach):
 
 def test_unlikeness_is_the_clipped_mean_of_a_plain_loop():
     a, b = nodes(5, 1), nodes(6, 2)
-    gap = (a.features[:, None] - b.features[None]) / (np.sqrt(2) * NOISE)
-    np.testing.assert_allclose(unlikeness(a.features, b.features), np.minimum(gap**2, 9).mean(axis=2), rtol=1e-5)
+    pairs = np.indices((5, 6)).reshape(2, -1)
+    _, turn, rest, _ = best_fit(a.profile, b.profile, pairs)
+    expected = []
+    for (i, j), left in zip(pairs.T, rest, strict=True):
+        parts = [min(((x - y) / (np.sqrt(2) * noise)) ** 2, 9) for x, y, noise in zip(a.features[i], b.features[j], NOISE, strict=True)]
+        noise = 0.5 * 100.0 + 0.05 * np.sqrt(a.size_m[i] * b.size_m[j])
+        expected.append((sum(parts) + 8 * min((left / noise) ** 2, 9)) / (len(NOISE) + 8))
+    told, turns = unlikeness(a, b, pairs)
+    np.testing.assert_allclose(told, expected, rtol=1e-4)
+    assert (turns == turn).all()
+
+
+def test_a_large_reach_keeps_the_true_partner_of_floes_dealt_to_new_places():
+    """More floes lie within reach than are compared one by one."""
+    table = field(400, np.random.default_rng(3))
+    a = floe_nodes(seen(table, "a", 0), 100.0)
+    b = floe_nodes(seen(table, "b", 24, move=lambda xy: np.random.default_rng(1).permutation(xy)), 100.0)
+    edges, _ = candidate_edges(a, b, 200_000)
+    assert (edges[0] == edges[1]).sum() > 0.99 * 400
+    assert np.bincount(edges[0]).max() <= 24
+
+
+def test_coarse_drift_finds_a_turn_of_the_whole_field():
+    table = field(120, np.random.default_rng(3))
+    a = floe_nodes(seen(table, "a", 0), 100.0)
+    angle = np.radians(140)
+    spin = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    b = floe_nodes(seen(table, "b", 24, move=lambda xy: xy @ spin), 100.0).turned(np.full(120, angle))
+    off = np.linalg.norm(coarse_drift(a, b, 100_000) - (b.xy - a.xy), axis=1)
+    assert np.median(off) < 3000
+    assert np.median(np.linalg.norm(b.xy - a.xy, axis=1)) > 30_000
 
 
 def test_coarse_drift_finds_a_common_displacement_of_many_spacings():

@@ -4,6 +4,8 @@ import pytest
 from affine import Affine
 from ice_fields import START, scale, write_scene
 from pyproj import Geod, Proj
+from rasterio.features import shapes
+from shapely.geometry import shape
 from skimage.draw import disk, polygon
 from skimage.measure import label, regionprops
 
@@ -56,6 +58,22 @@ def test_columns_agree_with_scikit_image(tmp_path, random_labels):
     spreads = [red[(random_labels == region.label) & good].std() for region in regions]
     np.testing.assert_allclose(table["red_mean"], means, rtol=1e-5)
     np.testing.assert_allclose(table["red_std"], spreads, rtol=1e-4)
+
+
+def test_outlines_are_those_of_gdal(tmp_path):
+    """Of floes with holes, of several pieces, and of pixels that touch at a corner alone."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, (60, 50)) * (rng.random((60, 50)) < 0.8)
+    labels[10:30, 10:30] = 7
+    labels[15:20, 15:20], labels[20, 20], labels[12, 12] = 0, 2, 0
+    table = floe_table(*write_scene(tmp_path, labels))
+    transform = Affine(100.0, 0.0, 300_000.0, 0.0, -100.0, -1_200_000.0)
+    pieces = [(value, shape(outline)) for outline, value in shapes(labels.astype(np.int32), connectivity=8, transform=transform) if value]
+    for floe, outline in zip(table["floe_id"], table.geometry, strict=True):
+        largest = max((piece for value, piece in pieces if value == floe), key=lambda piece: piece.area)
+        assert outline.area == largest.area
+        if floe == 7:
+            assert outline.equals(largest)
 
 
 def test_windows_do_not_show(tmp_path, monkeypatch, random_labels):

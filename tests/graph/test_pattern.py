@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from ice_fields import write_scene
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
 from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.feature import match_template
 
+from icegraph.calibrate import calibrate
 from icegraph.graph.pattern import NO_PATTERN, PatternDrift, _correlate, pattern_drift
 from icegraph.grid import Grid
+from icegraph.ingest import ingest
 
 PIXEL = 100.0
 GRID = Grid("EPSG:3413", Affine(PIXEL, 0.0, 300_000.0, 0.0, -PIXEL, -1_200_000.0), 400, 400)
@@ -89,6 +94,38 @@ def test_the_correlation_is_that_of_scikit_image():
     patch = picture[9:41, 20:52] + np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
     found = _correlate(patch[None], picture[None], np.ones((1, 60, 70), bool))[0]
     np.testing.assert_allclose(found, match_template(picture, patch), atol=1e-4)
+
+
+def test_real_pack_ice_moved_as_plain_correlation_of_the_two_pictures_says(shared_data, tmp_path):
+    """The oracle is scikit-image's correlation of patches of the unfiltered pictures, in all that lies within a kilometre."""
+    folder = shared_data / "sentinel1_ew_pair"
+    manifest = ingest(sorted(folder.glob("*.json")), tmp_path)
+    scenes = [calibrate(entry, tmp_path / entry.id) for entry in manifest.require_scenes()]
+    found = pattern_drift(*scenes, 20_000)
+    assert len(found) > 300
+    assert (found.correlation > 0.4).all()
+    one, other = (_on_grid(scene, scenes[0].grid) for scene in scenes)
+    pixel, reach, off = scenes[0].grid.pixel_m, 25, []
+    for (x, y), shift in list(zip(found.xy, found.shift, strict=True))[:: len(found) // 60]:
+        row, col = (round(float(k)) for k in scenes[0].grid.rowcol(x, y))
+        patch = one[row - 16 : row + 17, col - 16 : col + 17]
+        around = other[row - 16 - reach : row + 17 + reach, col - 16 - reach : col + 17 + reach]
+        if patch.shape == (33, 33) and around.shape == (33 + 2 * reach,) * 2 and np.isfinite(patch).all() and np.isfinite(around).all():
+            peak = match_template(around, patch)
+            down, right = np.array(np.unravel_index(peak.argmax(), peak.shape)) - reach
+            off.append(np.hypot(right - shift[0] / pixel, down + shift[1] / pixel))
+    assert len(off) > 30
+    assert np.median(off) < 1
+
+
+def _on_grid(scene, grid):
+    """The first band on another scene's grid."""
+    place = {"crs": grid.crs, "transform": grid.transform, "width": grid.width, "height": grid.height}
+    with (
+        rasterio.open(scene.path("hv_db")) as file,
+        WarpedVRT(file, resampling=Resampling.bilinear, nodata=np.nan, **place) as picture,
+    ):
+        return picture.read(1)
 
 
 def test_a_place_moves_as_the_patches_around_it():

@@ -19,10 +19,16 @@ def test_matches_that_leave_their_neighbours_lose_belief_where_ice_drifts_togeth
     assert (belief[~wild] > 0.9).mean() > 0.98
 
 
-def test_where_floes_drift_freely_the_sure_matches_are_left() -> None:
+def test_where_floes_drift_freely_their_neighbours_say_nothing() -> None:
     free = START + RNG.normal(0, 20_000, START.shape)
-    assert (weigh(START, free, SIZE, np.full(300, 0.98)) > 0.7).all()
-    assert (weigh(START, free, SIZE, np.full(300, 0.7)) < 0.5).mean() > 0.95
+    assert (weigh(START, free, SIZE, np.full(300, 0.9)) > 0.8).all()
+
+
+def test_where_ice_drifts_together_a_free_match_must_be_sure_by_itself() -> None:
+    few = np.arange(300) < 30
+    end = np.where(few[:, None], START + RNG.normal(0, 20_000, START.shape), TOGETHER)
+    assert (weigh(START, end, SIZE, np.full(300, 0.7))[few] < 0.5).mean() > 0.9
+    assert (weigh(START, end, SIZE, np.where(few, 0.999, 0.9))[few] > 0.7).all()
 
 
 def test_a_lone_match_is_weighed_by_the_ice_around_it() -> None:

@@ -15,6 +15,7 @@ from icegraph.store import sha256
 from icegraph.track.drift import centroid_sigma_m
 from icegraph.track.follow import track
 
+EVENTS = ["begins", "ends", "parents", "children"]
 STEP = np.array([900.0, -450.0])
 SPEED = STEP / 21600 / scale(np.zeros((1, 2)))  # over the ground
 
@@ -37,7 +38,7 @@ def followed(tmp_path_factory, matcher):
 
 def test_every_sighting_is_one_row_and_identities_are_tracks(followed):
     tracks = gpd.read_parquet(followed / "tracks.parquet")
-    assert list(tracks.columns) == ["track_id", "time", "pass_id", "floe_id", "u", "v", "sigma", "confidence", "geometry"]
+    assert list(tracks.columns) == ["track_id", "time", "pass_id", "floe_id", "u", "v", "sigma", "confidence", *EVENTS, "geometry"]
     assert len(tracks) == 4 * 60 - 3
     assert tracks.groupby("floe_id")["track_id"].nunique().eq(1).all()
     assert sorted(tracks["track_id"].unique()) == list(range(1, 61))
@@ -64,7 +65,17 @@ def test_velocity_is_the_known_drift(followed):
 def test_forecast_goes_on_in_the_same_direction_ever_more_slowly_and_grows_uncertain(followed):
     tracks = gpd.read_parquet(followed / "tracks.parquet")
     ahead = gpd.read_parquet(followed / "forecast.parquet")
-    assert list(ahead.columns) == ["track_id", "time", "horizon_h", "sigma_major_m", "sigma_minor_m", "angle_deg", "confidence", "geometry"]
+    assert list(ahead.columns) == [
+        "track_id",
+        "time",
+        "horizon_h",
+        "sigma_major_m",
+        "sigma_minor_m",
+        "angle_deg",
+        "dof",
+        "confidence",
+        "geometry",
+    ]
     assert sorted(ahead["horizon_h"].unique()) == [6, 24, 48]
     assert len(ahead) == 3 * 60
     last = tracks.groupby("track_id").last()

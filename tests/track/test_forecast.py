@@ -66,7 +66,9 @@ def test_update_is_the_textbook_gain():
 def test_ellipse_of_a_turned_covariance():
     turn = np.radians(30)
     spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    major, minor, angle = forecast.ellipse(spin @ np.diag([400.0, 100.0]) @ spin.T)
+    covariance = np.zeros((4, 4))
+    covariance[:2, :2] = spin @ np.diag([400.0, 100.0]) @ spin.T
+    major, minor, angle = forecast.ellipse(forecast.State(0, np.zeros(4), covariance, scale=1.0))
     assert (major, minor, angle) == pytest.approx((20, 10, 30))
 
 
@@ -93,12 +95,34 @@ def test_real_buoys_are_forecast_better_than_by_their_last_velocity_and_lie_in_t
                 then = forecast.predict(states[last], now + DAY)
                 forecasts.append(then.mean[:2] - there)
                 kept.append(3 * sightings.place[last] - 2 * sightings.place[last - 1] - there)
-                squared.append(forecasts[-1] @ np.linalg.solve(then.covariance[:2, :2], forecasts[-1]))
+                squared.append(forecasts[-1] @ np.linalg.solve(then.scale * then.covariance[:2, :2], forecasts[-1]))
     assert len(forecasts) > 300
     ours, theirs = (np.sqrt((np.array(errors) ** 2).sum(axis=1).mean()) for errors in (forecasts, kept))
     assert ours < 0.93 * theirs
-    assert 0.63 < np.mean(np.array(squared) < -2 * np.log(0.32)) < 0.80
-    assert 0.88 < np.mean(np.array(squared) < -2 * np.log(0.05)) < 0.98
+    assert 0.63 < np.mean(np.sqrt(squared) < forecast.radius(0.68)) < 0.73
+    assert 0.90 < np.mean(np.sqrt(squared) < forecast.radius(0.95)) < 0.98
+
+
+def test_an_ellipse_holds_its_share_of_students_t():
+    from scipy.stats import multivariate_t
+
+    rng = np.random.default_rng(0)
+    draws = multivariate_t(np.zeros(2), np.eye(2), df=forecast.DOF).rvs(100_000, random_state=rng)
+    for share in (0.5, 0.68, 0.95):
+        assert np.mean(np.hypot(*draws.T) < forecast.radius(share)) == pytest.approx(share, abs=0.005)
+
+
+def test_restless_floes_near_by_widen_the_ellipse_and_calm_ones_narrow_it():
+    rng, times = np.random.default_rng(0), np.arange(6) * DAY / 2
+    widths = []
+    for restless in (0.0, 0.5):
+        track, seconds = np.repeat(np.arange(5), 6), np.tile(times, 5)
+        velocity = 0.1 + restless * rng.normal(0, 1, (5, 6, 2))
+        place = (np.cumsum(velocity, axis=1) * DAY / 2).reshape(-1, 2)
+        ones = np.ones(30)
+        states = forecast.walk(forecast.Sightings(track, seconds, place, 30 * ones, ones, np.zeros(30, bool)))
+        widths.append(forecast.ellipse(forecast.predict(states[-1], times[-1] + DAY))[0])
+    assert widths[1] > 2 * widths[0]
 
 
 def seen_twice_a_day(file):

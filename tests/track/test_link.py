@@ -34,8 +34,14 @@ def test_a_floe_missing_from_two_passes_keeps_its_track(tmp_path):
     assert sorted((link.first, link.second) for link in tracks.links) == [(0, 1), (0, 1), (0, 3), (1, 2), (1, 3), (2, 3)]
 
 
-def test_a_gap_longer_than_three_passes_begins_a_new_track(tmp_path):
+def test_a_gap_of_three_passes_is_bridged(tmp_path):
     graph, tracks = made(tmp_path, [[1, 2], [2], [2], [2], [1, 2]], true)
+    first, *_, last = ids(graph, tracks)
+    assert first == last
+
+
+def test_a_gap_longer_than_three_passes_begins_a_new_track(tmp_path):
+    graph, tracks = made(tmp_path, [[1, 2], [2], [2], [2], [2], [1, 2]], true)
     first, *_, last = ids(graph, tracks)
     assert first[2] == last[2]
     assert first[1] != last[1]

@@ -1,0 +1,286 @@
+"""How well floes are matched where it is hard: real floes of four seas, thinned, scattered, turned and drawn anew.
+
+    python benchmarks/matching.py DATA [--model models/matcher] [--draws 5]
+
+DATA holds `modis_floes/<case>/{aqua,terra}.{json,labels.tif,truecolor.tif,falsecolor.tif}`, floes drawn by hand in two passes of one day.
+Each row is the mean over the draws (and the worst draw):
+
+as they are     the two passes
+each by itself  30 % lost on either side, every floe displaced by itself by up to 3 spacings and turned by itself by up to 180 degrees,
+                outlines drawn anew with errors of 0.5 pixels
+as one          the same losses, displacements and outlines, and the whole scene turned by up to 180 degrees
+shape alone     floes of more than 200 pixels, drawn anew and turned; places are not known: what fits best is assigned, without the network
+
+beside the nearest neighbour after the mean shift, and the Hungarian method on place, area and shape. The most that these two accept is
+chosen with the truth at hand, which the matcher does without.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from shapely import affinity
+from shapely.geometry import Polygon
+
+from icegraph.graph import build_graph, floe_table, read_graph
+from icegraph.graph.contour import middles
+from icegraph.graph.floes import ABOUT
+from icegraph.graph.nodes import floe_nodes, spacing
+from icegraph.graph.profile import best_fit
+from icegraph.grid import Grid, Window
+from icegraph.scene import read_grid, write_band, write_item
+from icegraph.track.assign import assign
+from icegraph.track.follow import score
+from icegraph.track.link import link_tracks
+from icegraph.track.matcher import Matcher, read_matcher
+
+CASES = ("hudson_bay-100km-20060513", "sea_of_okhostk-50km-20180412", "east_siberian_sea-100km-20190612", "baffin_bay-200km-20060704")
+LOST, SCATTER, OUTLINE_PX, LARGE_PX = 0.3, 3.0, 0.5, 200
+PIXEL_M = 250.0
+HARDEST = 60_000.0  # metres, where the reach is not told
+
+Table = gpd.GeoDataFrame
+Pairs = set[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Two passes, and how far a floe may have moved."""
+
+    first: Table
+    second: Table
+    reach_m: float
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", type=Path, default=Path(__file__).parents[1] / "models" / "matcher")
+    parser.add_argument("--draws", type=int, default=5)
+    given = parser.parse_args()
+    matcher = read_matcher(given.model)
+    print("| floes | stress | precision | recall | F1 (worst) | nearest neighbour F1 | Hungarian F1 |\n|-|-|-|-|-|-|-|")
+    with tempfile.TemporaryDirectory() as place:
+        for case in CASES:
+            passes = [_labelled(given.data / "modis_floes" / case, name, Path(place)) for name in ("terra", "aqua")]
+            for name, (make, draws) in _STRESSES.items():
+                rows = [
+                    _judge(matcher, make(*passes, np.random.default_rng([7, draw]), Path(place)), Path(place))
+                    for draw in range(draws or given.draws)
+                ]
+                mean, worst = np.mean(rows, axis=0), np.min(rows, axis=0)
+                number = len(set(passes[0]["floe_id"]) & set(passes[1]["floe_id"]))
+                ours = f"{mean[0]:.3f} | {mean[1]:.3f} | {mean[2]:.3f} ({worst[2]:.3f})"
+                print(f"| {case.split('-')[0]} ({number}) | {name} | {ours} | {mean[3]:.3f} | {mean[4]:.3f} |", flush=True)
+
+
+def _judge(matcher: Matcher, trial: Trial, place: Path) -> tuple[float, float, float, float, float]:
+    """Precision, recall and F1 of the matcher, and F1 of the two others."""
+    first, second = (table["floe_id"].to_numpy() for table in (trial.first, trial.second))
+    same: Pairs = {(i, int(j)) for i, name in enumerate(first) for j in np.flatnonzero(second == name)}
+    told = _by_outline(trial) if trial.reach_m == np.inf else _matched(matcher, trial, place)
+    right = len(told & same)
+    others = [max(_f1(pairs, same) for pairs in by(trial.first, trial.second, trial.reach_m)) for by in (nearest, hungarian)]
+    return right / max(len(told), 1), right / max(len(same), 1), _f1(told, same), others[0], others[1]
+
+
+def _f1(told: Pairs, same: Pairs) -> float:
+    return 2 * len(told & same) / max(len(told) + len(same), 1)
+
+
+def _matched(matcher: Matcher, trial: Trial, place: Path) -> Pairs:
+    hours = (trial.second.attrs[ABOUT]["time"], trial.first.attrs[ABOUT]["time"])
+    seconds = (datetime.fromisoformat(hours[0]) - datetime.fromisoformat(hours[1])).total_seconds()
+    build_graph([trial.first, trial.second], place / "graph", max_speed_m_s=trial.reach_m / seconds)
+    graph = read_graph(place / "graph")
+    return {(link.floe, link.partner) for link in link_tracks(graph, [score(matcher, graph, 0)]).links}
+
+
+def _by_outline(trial: Trial) -> Pairs:
+    """The assignment of all floes by what is left between their outlines, in units of what drawing them anew leaves."""
+    a, b = (floe_nodes(table, PIXEL_M) for table in (trial.first, trial.second))
+    edges = np.indices((len(a), len(b))).reshape(2, -1)
+    rest = best_fit(a.profile, b.profile, edges)[2] / (0.5 * PIXEL_M + 0.05 * np.sqrt(a.size_m[edges[0]] * b.size_m[edges[1]]))
+    chosen = assign(edges, 9 - np.square(rest, dtype=float), (len(a), len(b)))
+    return {(int(i), int(j)) for i, j in edges[:, chosen].T}
+
+
+def nearest(first: Table, second: Table, reach_m: float) -> list[Pairs]:
+    """Mutual nearest neighbours after the mean shift, for several largest distances."""
+    a, b = (table[["x", "y"]].to_numpy(float) for table in (first, second))
+    away = cdist(a + b.mean(axis=0) - a.mean(axis=0), b)
+    mutual = [(i, int(j)) for i, j in enumerate(away.argmin(axis=1)) if away[:, j].argmin() == i]
+    return [{(i, j) for i, j in mutual if away[i, j] <= most} for most in min(reach_m, HARDEST) * np.geomspace(0.01, 2, 16)]
+
+
+def hungarian(first: Table, second: Table, reach_m: float) -> list[Pairs]:
+    """The assignment of least total cost of place, area and shape, for several weights of place and several largest costs."""
+    a, b = (table[["x", "y"]].to_numpy(float) for table in (first, second))
+    look = cdist(*(_looks(table) for table in (first, second)))
+    away = np.minimum(cdist(a, b), cdist(a + b.mean(axis=0) - a.mean(axis=0), b)) / min(reach_m, HARDEST)
+    out = []
+    for weight in (1.0, 4.0, 16.0, 64.0):
+        cost = look + weight * away
+        row, col = linear_sum_assignment(cost)
+        chosen = cost[row, col]
+        out += [
+            {(int(i), int(j)) for i, j in zip(row, col, strict=True) if cost[i, j] <= most}
+            for most in np.quantile(chosen, np.linspace(0.3, 1, 8))
+        ]
+    return out
+
+
+def _looks(table: Table) -> NDArray[np.float64]:
+    """Area and shape [N, 4] in units of what measuring twice changes them by."""
+    area, axes = np.log(table["area_m2"]), np.log(table["major_axis_m"] / table["minor_axis_m"])
+    return np.column_stack([area / 0.1, axes / 0.1, table["solidity"] / 0.036, table["circularity"] / 0.08])
+
+
+def _as_they_are(first: Table, second: Table, *_: object) -> Trial:
+    return Trial(first, second, 20_000.0)
+
+
+def _each_by_itself(first: Table, second: Table, rng: np.random.Generator, place: Path) -> Trial:
+    """Floes scattered and turned each by itself, thinned and drawn anew."""
+    xy, way = second[["x", "y"]].to_numpy(float), _scatter(second, rng)
+    second = _redrawn(second, rng.uniform(-180, 180, len(second)), xy + way, rng, place)
+    return Trial(_thinned(first, rng), _thinned(second, rng), float(np.hypot(*way.T).max()) + 2000)
+
+
+def _as_one(first: Table, second: Table, rng: np.random.Generator, place: Path) -> Trial:
+    """Floes scattered each by itself, and the whole scene turned; thinned and drawn anew."""
+    turn = rng.uniform(-180, 180)
+    xy = second[["x", "y"]].to_numpy(float)
+    cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    moved = (xy - xy.mean(axis=0)) @ np.array([[cos, sin], [-sin, cos]]) + xy.mean(axis=0) + _scatter(second, rng)
+    second = _redrawn(second, np.full(len(second), turn), moved, rng, place)
+    return Trial(_thinned(first, rng), _thinned(second, rng), float(np.hypot(*(moved - xy).T).max()) + 2000)
+
+
+def _shape_alone(first: Table, second: Table, rng: np.random.Generator, place: Path) -> Trial:
+    """Large floes at places dealt anew, drawn anew and turned."""
+    large = [set(table["floe_id"][(table["area_m2"] > LARGE_PX * PIXEL_M**2) & ~table["touches_edge"]]) for table in (first, second)]
+    first, second = (table[table["floe_id"].isin(large[0] & large[1])].reset_index(drop=True) for table in (first, second))
+    second = _redrawn(second, rng.uniform(-180, 180, len(second)), rng.permutation(second[["x", "y"]].to_numpy(float)), rng, place)
+    return Trial(first, second, np.inf)
+
+
+_STRESSES: dict[str, tuple[Callable[[Table, Table, np.random.Generator, Path], Trial], int]] = {
+    "as they are": (_as_they_are, 1),
+    "each by itself": (_each_by_itself, 0),
+    "as one": (_as_one, 0),
+    "shape alone": (_shape_alone, 0),
+}
+
+
+def _scatter(table: Table, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A displacement [N, 2] of up to `SCATTER` spacings for each floe."""
+    far = rng.uniform(0, SCATTER, len(table)) * spacing(table[["x", "y"]].to_numpy(float))
+    bearing = rng.uniform(0, 2 * np.pi, len(table))
+    return far[:, None] * np.column_stack([np.cos(bearing), np.sin(bearing)])
+
+
+def _thinned(table: Table, rng: np.random.Generator) -> Table:
+    kept = table[rng.random(len(table)) >= LOST].reset_index(drop=True)
+    kept.attrs = table.attrs
+    return kept.iloc[rng.permutation(len(kept))].reset_index(drop=True)
+
+
+def _redrawn(table: Table, turn_deg: NDArray[np.float64], places: NDArray[np.float64], rng: np.random.Generator, place: Path) -> Table:
+    """The floes turned, their outlines drawn anew, measured on a raster where each lies by itself, and put to their places."""
+    outlines = [_drawn_anew(polygon, turn, rng) for polygon, turn in zip(table.geometry, turn_deg, strict=True)]
+    size = np.array([np.ceil(np.subtract(outline.bounds[2:], outline.bounds[:2])).astype(int) + 3 for outline in outlines])
+    wide = max(int(np.sqrt(size.prod(axis=1).sum()) * 1.2), int(size.max()) + 2)
+    corners, at, shelf = np.zeros((len(size), 2)), np.array([1, 1]), 0
+    for k in np.argsort(-size[:, 1], kind="stable"):
+        if at[0] + size[k, 0] > wide:
+            at, shelf = np.array([1, at[1] + shelf]), 0
+        corners[k] = at
+        at, shelf = at + np.array([size[k, 0], 0]), max(shelf, size[k, 1])
+    middle = np.array(table.attrs[ABOUT]["bounds"]).reshape(2, 2).mean(axis=0)
+    shape = (int(at[1] + shelf + 1), wide)
+    grid = Grid(
+        table.attrs[ABOUT]["crs"],
+        Affine(PIXEL_M, 0, middle[0] - PIXEL_M * wide / 2, 0, -PIXEL_M, middle[1] + PIXEL_M * shape[0] / 2),
+        *shape,
+    )
+    shapes = []
+    for number, (outline, corner) in enumerate(zip(outlines, corners, strict=True), 1):
+        on_sheet = affinity.translate(outline, *(corner - outline.bounds[:2] + 1))
+        # Rows run down: the sheet shows the floe as a map does.
+        shapes.append((affinity.affine_transform(on_sheet, [1, 0, 0, -1, 0, 2 * corner[1] + size[number - 1, 1]]), number))
+    labels = rasterize(shapes, shape, dtype="int32")
+    measured = floe_table(*written(place / "sheet", labels.astype(np.uint32), {}, grid, table.attrs[ABOUT]))
+    out = table.iloc[measured["floe_id"].to_numpy() - 1].reset_index(drop=True)
+    away = places[measured["floe_id"].to_numpy() - 1]
+    for name in measured.columns.drop(["pass_id", "floe_id", "time", "touches_edge", "confidence", "x", "y", "lon", "lat", "geometry"]):
+        out[name] = measured[name]
+    out["geometry"] = measured.geometry.to_numpy()
+    out["x"], out["y"] = away.T
+    out.attrs = table.attrs
+    return out
+
+
+def _drawn_anew(polygon: Polygon, turn_deg: float, rng: np.random.Generator) -> Polygon:
+    """An outline in pixels, turned, each of its points, a pixel apart, off by `OUTLINE_PX`."""
+    points = middles(np.asarray(polygon.exterior.coords), PIXEL_M) / PIXEL_M
+    points = points + OUTLINE_PX * (rng.normal(size=len(points)) + 1j * rng.normal(size=len(points)))
+    points = points * np.exp(1j * np.radians(turn_deg))
+    return Polygon(np.column_stack([points.real, points.imag]))
+
+
+def _labelled(case: Path, satellite: str, place: Path) -> Table:
+    """Floe table of a hand-labelled pass."""
+    item = json.loads((case / f"{satellite}.json").read_text())
+    with rasterio.open(case / f"{satellite}.labels.tif") as dataset:
+        labels, grid = dataset.read(1), read_grid(dataset)
+    with rasterio.open(case / f"{satellite}.truecolor.tif") as dataset:
+        red = dataset.read(1) / np.float32(255)
+    with rasterio.open(case / f"{satellite}.falsecolor.tif") as dataset:
+        swir22, nir = dataset.read([1, 2]) / np.float32(255)
+    # Terra is the earlier pass; the times in the items are nominal.
+    time = datetime.fromisoformat(item["properties"]["datetime"]) + timedelta(hours=satellite == "aqua")
+    about = {"pass_id": item["id"], "time": time.isoformat()}
+    return floe_table(
+        *written(
+            place / item["id"],
+            np.where(labels == 65535, 0, labels).astype(np.uint32),
+            {"red": red, "nir": nir, "swir22": swir22},
+            grid,
+            about,
+        )
+    )
+
+
+def written(folder: Path, labels: NDArray[np.uint32], bands: dict[str, NDArray[np.float32]], grid: Grid, about: dict[str, str]) -> Sequence:  # type: ignore[type-arg]
+    """A segment folder and its scene."""
+    window = Window(0, 0, *grid.shape)
+    (folder / "segment").mkdir(parents=True, exist_ok=True)
+    rasters = {"valid": np.ones(grid.shape, np.uint8), **bands}
+    for name, pixels in rasters.items():
+        with write_band(folder / f"{name}.tif", grid, str(pixels.dtype)) as writer:
+            writer.write(window, pixels)
+    with write_band(folder / "segment" / "labels.tif", grid, "uint32") as writer:
+        writer.write(window, labels)
+    files = {name: f"{name}.tif" for name in rasters}
+    time = datetime.fromisoformat(about["time"])
+    return folder / "segment", write_item(
+        folder, pass_id=about["pass_id"], time=time, sensor="optical", grid=grid, rasters=files, properties={}
+    )
+
+
+if __name__ == "__main__":
+    main()
