@@ -42,8 +42,8 @@ class Limits:
     def check_body(self, size: int) -> None:
         """Refuse a body of too many bytes."""
         if size > self.body_bytes:
-            text = f"the request has {size} bytes, more than the {self.body_bytes} that this server takes; ask for less at once, or by reference."
-            raise Refused(Why.TOO_LARGE, text)
+            text = f"the request has {size} bytes, more than the {self.body_bytes} that this server takes"
+            raise Refused(Why.TOO_LARGE, f"{text}; ask for less at once, or by reference.")
 
     def check_images(self, count: int, height: int, width: int) -> None:
         """Refuse images that are too many or too large together."""

@@ -99,7 +99,9 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
         ]
 
     async def predict(
-        self, payload: InferRequest | dict[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        payload: InferRequest | dict[str, Any],
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - KServe gives them
     ) -> InferResponse | dict[str, Any]:
         """Answer a v2 request, or one of v1 as a dict."""
         if isinstance(payload, InferRequest):
@@ -123,14 +125,7 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
             if len({one.shape for one in maps}) > 1:
                 raise unusable("scenes of different sizes do not fit into one tensor; ask for windows of one size, or for one at a time.")
             outputs.append(output_tensor(name, np.stack(maps)))
-        return InferResponse(
-            known.request_id,
-            NAME,
-            outputs,
-            model_version=model.version,
-            parameters=self._said(model),
-            use_binary_outputs=request.use_binary_outputs,
-        )
+        return InferResponse(known.request_id, NAME, outputs, model_version=model.version, parameters=self._said(model))
 
     async def _predict_v1(self, payload: dict[str, Any]) -> dict[str, Any]:
         known = account()

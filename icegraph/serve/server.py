@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from grpc import aio
 from kserve import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 
@@ -57,66 +58,75 @@ class Settings:
 
 
 def serve(settings: Settings, tell: Callable[[int, int], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; see `run`."""
+
+    async def until_told() -> None:
+        ending = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, ending.set)
+        await run(settings, tell, ending)
+
+    asyncio.run(until_told())
+
+
+async def run(settings: Settings, tell: Callable[[int, int], None], ending: asyncio.Event) -> None:
+    """Serve until `ending` is set, then finish what was accepted.
 
     Args:
         settings: How.
         tell: Is given the ports of REST and gRPC once all models have answered their warm-up.
+        ending: Ends it.
 
     Raises:
         ModelError: There is no model, or one cannot be used.
         InputError: A port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="icegraph-serve-") as work:
-        asyncio.run(_serve(settings, ServedModels(settings.models, Path(work), _in_service()), tell))
+        models = ServedModels(settings.models, Path(work), _in_service())
+        ready = asyncio.Event()
+        gate = Gate("predict", 2 * cores() if settings.together else 1, settings.waiting)
+        plane = _plane(settings, models, gate)
+        rest = _Rest(uvicorn.Config(make_app(plane, gate, settings.limits, ready.is_set), settings.host, settings.port, log_config=None))
+        rest.config.timeout_graceful_shutdown = settings.grace_s
+        rpc, grpc_port = _rpc(settings, Servicer(plane, gate, ready.is_set))
+        await rpc.start()
+        answering = asyncio.create_task(rest.answer())
+        told = asyncio.create_task(ending.wait())
+        loading = asyncio.create_task(asyncio.to_thread(models.load))
+        following = None
+        try:
+            await asyncio.wait({answering, told, loading}, return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()
+                ready.set()
+                tell(rest.port, grpc_port)
+                following = asyncio.create_task(_follow(models))
+                await asyncio.wait({answering, told}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
+        finally:
+            ready.clear()
+            _log.info("ending")
+            for task in (told, following):
+                if task:
+                    task.cancel()
+            rest.should_exit = True
+            await asyncio.gather(rpc.stop(settings.grace_s), answering, loading, return_exceptions=True)
+            await asyncio.to_thread(gate.close)
 
 
-async def _serve(settings: Settings, models: ServedModels, tell: Callable[[int, int], None]) -> None:
-    gate = Gate("predict", 2 * cores() if settings.together else 1, settings.waiting)
+def _plane(settings: Settings, models: ServedModels, gate: Gate) -> DataPlane:
     registry = ModelRepository()
     registry.update(SegmenterModel(models, AllowList(settings.allow), settings.limits, gate))
     registry.update(TrackerModel(models, settings.limits, gate))
-    plane = DataPlane(registry)
-    state = {"ready": False}
-    rest = _Rest(
-        uvicorn.Config(make_app(plane, gate, settings.limits, lambda: state["ready"]), settings.host, settings.port, log_config=None)
-    )
-    rest.config.timeout_graceful_shutdown = settings.grace_s
-    rpc, grpc_port = make_rpc_server(
-        Servicer(plane, gate, lambda: state["ready"]), settings.limits, f"{settings.host}:{settings.grpc_port}"
-    )
-    if not grpc_port:
-        raise InputError(f"{settings.host}:{settings.grpc_port}", "cannot be listened on", "name another port with --grpc-port")
-    ending = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    await rpc.start()
-    serving = asyncio.create_task(rest.serve())
+    return DataPlane(registry)
+
+
+def _rpc(settings: Settings, servicer: Servicer) -> tuple[aio.Server, int]:
     try:
-        await _first_of(asyncio.to_thread(models.load), serving, ending.wait())
-        if serving.done():
-            raise InputError(f"{settings.host}:{settings.port}", "cannot be listened on", "name another port with --port")
-        if not ending.is_set():
-            state["ready"] = True
-            tell(rest.port, grpc_port)
-            following = asyncio.create_task(_follow(models))
-            await ending.wait()
-            following.cancel()
-    finally:
-        state["ready"] = False
-        _log.info("ending")
-        rest.should_exit = True
-        await asyncio.gather(rpc.stop(settings.grace_s), serving, return_exceptions=True)
-        gate.close()
-
-
-async def _first_of(loading: "asyncio.Future[None] | object", serving: "asyncio.Task[None]", ending: object) -> None:
-    """Wait for the models; not in vain where the server cannot listen or is told to end."""
-    tasks = [asyncio.ensure_future(loading), asyncio.ensure_future(ending)]  # type: ignore[call-overload]
-    await asyncio.wait({*tasks, serving}, return_when=asyncio.FIRST_COMPLETED)
-    tasks[1].cancel()
-    if tasks[0].done():
-        tasks[0].result()
+        return make_rpc_server(servicer, settings.limits, f"{settings.host}:{settings.grpc_port}")
+    except RuntimeError as error:
+        raise InputError(f"{settings.host}:{settings.grpc_port}", "cannot be listened on", "name another port with --grpc-port") from error
 
 
 async def _follow(models: ServedModels) -> None:
@@ -132,6 +142,18 @@ class _Rest(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave them."""
         yield
+
+    async def answer(self) -> None:
+        """Serve.
+
+        Raises:
+            InputError: The port is taken.
+        """
+        try:
+            await self.serve()
+        except SystemExit as error:  # how uvicorn tells that it cannot listen
+            where = f"{self.config.host}:{self.config.port}"
+            raise InputError(where, "cannot be listened on", "name another port with --port") from error
 
     @property
     def port(self) -> int:

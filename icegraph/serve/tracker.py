@@ -58,7 +58,9 @@ class TrackerModel(Model):  # type: ignore[misc] # KServe has no types
         return [{"name": name, "datatype": "BYTES", "shape": [1]} for name in OUTPUTS]
 
     async def predict(
-        self, payload: InferRequest | dict[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        payload: InferRequest | dict[str, Any],
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - KServe gives them
     ) -> InferResponse | dict[str, Any]:
         """Answer a v2 request, or one of v1 as a dict; of that also what the segmenter answers, as an InferenceGraph hands it on."""
         known = account()
@@ -84,14 +86,7 @@ class TrackerModel(Model):  # type: ignore[misc] # KServe has no types
         about = {"model": model.name, "model_sha256": model.sha256, "input_sha256": known.about["input_sha256"]}
         if is_v2:
             outputs = [output_tensor(name, np.array([_sent(results[name])], object)) for name in wanted]
-            return InferResponse(
-                known.request_id,
-                NAME,
-                outputs,
-                model_version=model.version,
-                parameters=about,
-                use_binary_outputs=payload.use_binary_outputs,
-            )
+            return InferResponse(known.request_id, NAME, outputs, model_version=model.version, parameters=about)
         if "drift" in wanted:
             raise malformed("drift is NetCDF, which v1 cannot carry; ask for it over v2, as binary data.")
         return {"predictions": [results], "model_version": model.version, "id": known.request_id, "parameters": about}
