@@ -85,8 +85,10 @@ class Gate:
                     self._typical_s += 0.1 * (taken - self._typical_s)
 
         WAITING.labels(self._name).inc()
+        turn = self._threads.submit(begin)
+        turn.add_done_callback(lambda ended: WAITING.labels(self._name).dec() if ended.cancelled() else None)
         try:
-            return await asyncio.wrap_future(self._threads.submit(begin))
+            return await asyncio.wrap_future(turn)
         finally:
             gone.set()
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
@@ -42,6 +43,8 @@ def make_app(plane: DataPlane, gate: Gate, limits: Limits, ready: Callable[[], b
     app = FastAPI(title="IceGraph", version="1", docs_url=None, redoc_url=None)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _http_error)
+    for kind in (Refused, ModelNotFound):
+        app.add_exception_handler(kind, _any_error)
     app.add_exception_handler(Exception, _any_error)
     _health(app, plane, ready)
 

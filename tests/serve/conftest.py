@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -59,7 +58,7 @@ def running(models: Path = SHIPPED, **settings: Any) -> Iterator[Address]:
     def work() -> None:
         try:
             loop.run_until_complete(run(Settings(models, port=0, grpc_port=0, **settings), tell, ending))
-        except BaseException as error:
+        except Exception as error:
             failed.append(error)
         finally:
             up.set()
@@ -159,7 +158,7 @@ def post(server: Address, path: str, body: Any, **headers: str) -> requests.Resp
 
 def image_request(pixels: NDArray[np.float32], **more: Any) -> dict[str, Any]:
     """A v2 request of JSON for images [B, 5, H, W]."""
-    data = [None if value != value else value for value in pixels.ravel().tolist()]  # noqa: PLR0124 - NaN
+    data = [None if value != value else value for value in pixels.ravel().tolist()]  # NaN
     tensor = {"name": "image", "shape": list(pixels.shape), "datatype": "FP32", "data": data, "parameters": {"bands": ",".join(BANDS)}}
     return {"inputs": [tensor]} | more
 
@@ -179,4 +178,4 @@ def change_weights(model: Path, factor: float) -> None:
     }
     fresh = model.parent / "fresh"
     save_file(weights, fresh)
-    os.replace(fresh, path)
+    fresh.replace(path)

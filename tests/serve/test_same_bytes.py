@@ -69,7 +69,7 @@ def test_json_gives_what_segment_writes(server: Address, batch: Batch) -> None:
 
 
 def test_v1_gives_what_segment_writes(server: Address, batch: Batch) -> None:
-    values = [[[None if x != x else x for x in row] for row in band] for band in batch.pixels.tolist()]  # noqa: PLR0124 - NaN
+    values = [[[None if x != x else x for x in row] for row in band] for band in batch.pixels.tolist()]  # NaN
     instance = {"image": values, "bands": ["red", "green", "blue", "nir", "swir22"], "outputs": list(MAPS)}
     answer = post(server, "/v1/models/segmenter:predict", {"instances": [instance]}).json()["predictions"][0]
     for name in MAPS:
