@@ -12,6 +12,7 @@ _MEANINGS = {
     403: "A reference to a place that this server does not read",
     404: "No such model, version or scene",
     405: "No such method",
+    408: "Too slow",
     413: "Too large",
     415: "Neither JSON nor binary tensors behind JSON",
     422: "The model cannot use it",

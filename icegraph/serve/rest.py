@@ -27,6 +27,7 @@ from icegraph.serve.refusal import Refused, Why, error_object, malformed, refuse
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
 _CLIENT_GONE = 499
+_SLOWEST_S = 60
 _FORWARDED = ("x-request-id", "traceparent")
 _log = logging.getLogger("icegraph.serve")
 
@@ -200,10 +201,14 @@ async def _body(request: Request, limits: Limits, media_types: tuple[str, ...]) 
     if declared.isdecimal():
         limits.check_body(int(declared))
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        limits.check_body(size)
-        parts.append(part)
+    try:
+        async with asyncio.timeout(_SLOWEST_S):
+            async for part in request.stream():
+                size += len(part)
+                limits.check_body(size)
+                parts.append(part)
+    except TimeoutError as error:
+        raise Refused(Why.SLOW, f"the request did not arrive within {_SLOWEST_S} s; send less at once.") from error
     return b"".join(parts)
 
 
@@ -218,8 +223,8 @@ def _answer(text: bytes, media_type: str = _JSON, headers: Mapping[str, str] | N
 
 def _refusal(told: Refused) -> Response:
     headers = {"Retry-After": str(told.retry_after_s)} if told.retry_after_s else {}
-    # What is left unread of a body that is too large is not waited for.
-    headers |= {"Connection": "close"} if told.why is Why.TOO_LARGE else {}
+    # What is left unread of a body that is too large or slow is not waited for.
+    headers |= {"Connection": "close"} if told.why in (Why.TOO_LARGE, Why.SLOW) else {}
     return Response(orjson.dumps(error_object(told)), int(told.why.http), headers, _JSON)
 
 

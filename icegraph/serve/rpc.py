@@ -64,7 +64,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # KServe has no types
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: aio.ServicerContext) -> pb.ModelInferResponse:  # noqa: D102, N802
         headers = {str(name): str(value) for name, value in context.invocation_metadata() or ()}
-        known = Account("grpc", request.id or headers.get("x-request-id") or str(uuid.uuid4()))
+        known = Account("grpc", request.id[:200] or headers.get("x-request-id", "")[:200] or str(uuid.uuid4()))
         current.set(known)
         try:
             self._known(request.model_name, request.model_version)

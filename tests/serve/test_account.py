@@ -60,4 +60,5 @@ def test_metrics_count_what_happens(server: Address) -> None:
         assert more(f'icegraph_request_part_seconds_count{{model="segmenter",part="{part}"}}') >= 1
     assert more('icegraph_input_scaled_count{band="red"}') == 1
     assert more("icegraph_input_valid_share_count") == 1
-    assert sum(value for name, value in after.items() if name.startswith('icegraph_model_in_service{name="segmenter-optical"')) == 1
+    version = requests.get(f"{server.url}/v2/models/tracker", timeout=30).json()["versions"][0]
+    assert after[f'icegraph_model_in_service{{name="matcher",version="{version}"}}'] == 1

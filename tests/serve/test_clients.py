@@ -91,6 +91,24 @@ def test_curl(server: Address, tmp_path: Path) -> None:
     assert np.shape(json.loads(done.stdout)["predictions"][0]["classes"]) == (64, 64)
 
 
+def test_the_example_of_the_docs_shows_the_drift_that_was_measured_by_hand(server: Address, tmp_path: Path) -> None:
+    """Hudson Bay: drawn by hand, the floes moved by −1.0 columns and −0.8 rows from Terra to Aqua, three hours later."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    commands = [line for line in text.splitlines() if line.startswith("curl")]
+    assert len(commands) == 2
+    (tmp_path / "docs").symlink_to(Path(__file__).parents[2] / "docs")
+    for command in commands:
+        line = command.replace("localhost:8080", server.rest)
+        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, capture_output=True, check=True)
+    tracks = [one["properties"] for one in json.loads(done.stdout)["predictions"][0]["tracks"]["features"]]
+    moving = [one for one in tracks if one["confidence"] > 0.5]
+    assert len(moving) >= 10
+    metres = np.median([(one["u"], one["v"]) for one in moving], axis=0) * 3 * 3600
+    np.testing.assert_allclose(metres, (-1.0 * 250, 0.8 * 250), atol=100)
+
+
 def test_large_bodies_of_curl_which_asks_before_it_sends(server: Address, tmp_path: Path) -> None:
     """Curl sends `Expect: 100-continue` for bodies of a mebibyte and more."""
     if shutil.which("curl") is None:
