@@ -55,11 +55,12 @@ class Gate:
         finally:
             self._inside -= 1
 
-    async def run(self, work: Callable[[Callable[[], None]], Result]) -> Result:
+    async def run(self, work: Callable[[Callable[[], None]], Result], part: str = "predict") -> Result:
         """Do work in a thread, when its turn comes; where the caller is cancelled, it ends at its next check.
 
         Args:
             work: Is given a check, which raises `Abandoned` once nobody waits.
+            part: What its time is called in the request's account.
         """
         known, gone, asked = account(), threading.Event(), time.perf_counter()
 
@@ -79,7 +80,7 @@ class Gate:
                 return work(check)
             finally:
                 taken = time.perf_counter() - start
-                known.add("predict", taken)
+                known.add(part, taken)
                 with self._lock:
                     self._at_work -= 1
                     self._typical_s += 0.1 * (taken - self._typical_s)

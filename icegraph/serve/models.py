@@ -44,6 +44,12 @@ class Served:
     segmenter: Segmenter | None
 
     @property
+    def network(self) -> Segmenter:
+        """The network of a segmenter."""
+        assert self.segmenter is not None  # noqa: S101 - only segmenters are asked
+        return self.segmenter
+
+    @property
     def version(self) -> str:
         """The version, as the registry names it."""
         return self.sha256[:12]

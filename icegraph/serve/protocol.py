@@ -43,8 +43,8 @@ class Limits:
     def check_body(self, size: int) -> None:
         """Refuse a body of too many bytes."""
         if size > self.body_bytes:
-            text = f"the request has {size} bytes, more than the {self.body_bytes} that this server takes"
-            raise Refused(Why.TOO_LARGE, f"{text}; ask for less at once, or by reference.")
+            text = f"the request, or what it refers to, has {size} bytes, more than the {self.body_bytes} that this server takes"
+            raise Refused(Why.TOO_LARGE, f"{text}; ask for less at once.")
 
     def check_images(self, count: int, height: int, width: int) -> None:
         """Refuse images that are too many or too large together."""

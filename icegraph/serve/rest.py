@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from icegraph.serve.account import Account, account, current
 from icegraph.serve.gate import Gate
+from icegraph.serve.lookup import find_model, require_ready
 from icegraph.serve.openapi import ERRORS, INFER, PREDICT, answer
 from icegraph.serve.protocol import JSON_LENGTH, Limits, decode, encode, parse_json
 from icegraph.serve.refusal import Refused, Why, error_object, malformed, refused
@@ -88,14 +89,6 @@ def make_app(plane: DataPlane, gate: Gate, limits: Limits, ready: Callable[[], b
 
 
 def _health(app: FastAPI, plane: DataPlane, ready: Callable[[], bool]) -> None:
-    def known(model_name: str, model_version: str = "") -> Any:
-        model = plane.model_registry.get_model(model_name)
-        if model is None:
-            raise Refused(Why.UNKNOWN, f"there is no model {model_name[:80]!r}; there are {', '.join(plane.model_registry.get_models())}.")
-        if model_version and model_version not in model.versions:
-            raise Refused(Why.UNKNOWN, f"{model_name} has no version {model_version[:80]!r} in service.")
-        return model
-
     @app.get("/", responses=ERRORS)
     @app.get("/v2/health/live", responses=ERRORS, operation_id="live")
     async def live() -> dict[str, Any]:
@@ -117,12 +110,12 @@ def _health(app: FastAPI, plane: DataPlane, ready: Callable[[], bool]) -> None:
         return {"models": list(plane.model_registry.get_models())}
 
     async def model_ready(model_name: str, model_version: str = "") -> dict[str, Any]:
-        if not ready() or not await known(model_name, model_version).healthy():
+        if not ready() or not await find_model(plane, model_name, model_version).healthy():
             raise Refused(Why.NOT_READY, f"{model_name} is not ready.", retry_after_s=1)
         return {"name": model_name, "ready": True}
 
     async def model_metadata(model_name: str, model_version: str = "") -> dict[str, Any]:
-        model = known(model_name, model_version)
+        model = find_model(plane, model_name, model_version)
         said = await plane.model_metadata(model_name)
         return said | {"versions": model.versions, "platform": "icegraph"}
 
@@ -151,12 +144,8 @@ async def _accounted(
     known = Account(protocol, given if given.isprintable() and 0 < len(given) <= 200 else str(uuid.uuid4()))
     current.set(known)
     try:
-        model = plane.model_registry.get_model(model_name)
-        if model is None:
-            raise Refused(Why.UNKNOWN, f"there is no model {model_name[:80]!r}; there are {', '.join(plane.model_registry.get_models())}.")
+        await require_ready(plane, model_name, model_version)
         known.model = model_name
-        if model_version and model_version not in model.versions:
-            raise Refused(Why.UNKNOWN, f"{model_name} has no version {model_version[:80]!r} in service.")
         with gate.let_in():
             body = await _body(request, limits, (_JSON,) if protocol == "v1" else (_JSON, _BINARY))
             response = await _unless_gone(request, work(body))

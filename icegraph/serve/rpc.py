@@ -15,6 +15,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from icegraph.serve.account import Account, current
 from icegraph.serve.gate import Gate
+from icegraph.serve.lookup import find_model, require_ready
 from icegraph.serve.protocol import Limits
 from icegraph.serve.refusal import Refused, Why, refused
 
@@ -41,14 +42,14 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # KServe has no types
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: aio.ServicerContext) -> pb.ModelReadyResponse:  # noqa: D102, N802
         try:
-            self._known(request.name, request.version)
+            find_model(self._plane, request.name, request.version)
             return pb.ModelReadyResponse(ready=self._ready() and await self._plane.model_ready(request.name))
         except Exception as error:  # noqa: BLE001 - all become a status
             await _abort(context, refused(error))
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: aio.ServicerContext) -> pb.ModelMetadataResponse:  # noqa: D102, N802
         try:
-            model = self._known(request.name, request.version)
+            model = find_model(self._plane, request.name, request.version)
             said = await self._plane.model_metadata(request.name)
             return pb.ModelMetadataResponse(
                 name=said["name"], versions=model.versions, platform="icegraph", inputs=said["inputs"], outputs=said["outputs"]
@@ -67,7 +68,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # KServe has no types
         known = Account("grpc", request.id[:200] or headers.get("x-request-id", "")[:200] or str(uuid.uuid4()))
         current.set(known)
         try:
-            self._known(request.model_name, request.model_version)
+            await require_ready(self._plane, request.model_name, request.model_version)
             known.model = request.model_name
             with self._gate.let_in():
                 with known.part("decode"):
@@ -86,14 +87,6 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # KServe has no types
             await _abort(context, told)
         known.close()
         return response
-
-    def _known(self, name: str, version: str) -> Any:
-        model = self._plane.model_registry.get_model(name)
-        if model is None:
-            raise Refused(Why.UNKNOWN, f"there is no model {name[:80]!r}; there are {', '.join(self._plane.model_registry.get_models())}.")
-        if version and version not in model.versions:
-            raise Refused(Why.UNKNOWN, f"{name} has no version {version[:80]!r} in service.")
-        return model
 
 
 def make_rpc_server(servicer: Servicer, limits: Limits, address: str) -> tuple[aio.Server, int]:

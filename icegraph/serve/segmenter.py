@@ -206,63 +206,81 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
     async def _find(self, asks: Sequence[Ask], with_floes: bool) -> tuple[Served, list[Found]]:
         """Work on all images of a request, which one model must fit."""
         known = account()
+        models = self._models.segmenters  # of one moment, whatever comes into service meanwhile
         IMAGES.labels(NAME).observe(len(asks))
-        if any(ask.address for ask in asks):
+        passes: list[Pass] = []
+        if asks[0].address:
             with self._readers.let_in():
-                passes = await self._readers.run(lambda check: [self._opened(ask, with_floes, check) for ask in asks])
-        else:
-            passes = [self._image(ask, with_floes) for ask in asks]
-        digest = hashlib.sha256()
-        for scene, _, _ in passes:
-            digest.update(_content_of(scene))
-        known.about["input_sha256"] = digest.hexdigest()
-        chosen = {model.name: model for _, _, model in passes}
-        if len(chosen) > 1:
-            raise unusable(f"the scenes need different models ({', '.join(chosen)}); ask for those of one sensor at a time.")
-        (model,) = chosen.values()
-        known.about |= {"model_name": model.name, "version": model.version, "model_sha256": model.sha256, "code_version": code_version()}
-        known.about["inputs"] = [
-            ask.address or f"image {'×'.join(map(str, window.shape))}" for ask, (_, window, _) in zip(asks, passes, strict=True)
-        ]
-        found = await self._gate.run(
-            lambda check: [_found(model, scene, window, with_floes, known.about, check) for scene, window, _ in passes]
-        )
-        return model, found
+                passes = await self._readers.run(lambda check: self._opened(asks, models, with_floes, check), "read")
 
-    def _image(self, ask: Ask, with_floes: bool) -> tuple[ArrayScene, Window, Served]:
-        assert ask.image is not None  # noqa: S101 - it has no address
-        if with_floes and ask.place is None:
-            raise unusable("floes need to know where the image lies: give crs, transform (a, b, c, d, e, f) and time.")
-        scene = ArrayScene.of_image(ask.image, ask.bands, ask.valid, ask.statistics, ask.place or Place())
-        model = self._model_for(scene)
-        assert model.segmenter is not None  # noqa: S101 - it was chosen among segmenters
-        surplus = [band for band in ask.bands if band not in (*model.segmenter.config.bands, INCIDENCE)]
-        if surplus:
-            raise unusable(f"{model.name} does not read {', '.join(surplus)}; it reads {', '.join(model.segmenter.config.bands)}.")
-        if not any(scene.statistics(band) for band in ask.bands):
-            raise unusable("the image has no pixel with a value; send one with at least some.")
-        return scene, scene.held, model
+        def work(check: Callable[[], None]) -> tuple[Served, list[Found]]:
+            asked = passes or [_image(ask, models, with_floes) for ask in asks]
+            model = _one_model(asked)
+            known.about |= {"input_sha256": _content_of(asked), "model_name": model.name, "version": model.version}
+            known.about |= {"model_sha256": model.sha256, "code_version": code_version()}
+            known.about["inputs"] = [
+                ask.address or f"image {'×'.join(map(str, one.window.shape))}" for ask, one in zip(asks, asked, strict=True)
+            ]
+            return model, [_found(one, with_floes, known.about, check) for one in asked]
 
-    def _opened(self, ask: Ask, with_floes: bool, check: Callable[[], None]) -> tuple[ArrayScene, Window, Served]:
-        check()
-        scene = self._allowed.open(ask.address)
-        window = ask.window or Window(0, 0, *scene.grid.shape)
-        height, width = scene.grid.shape
-        if window.row + window.height > height or window.col + window.width > width:
-            raise unusable(f"the window reaches beyond the scene, which has {height} rows and {width} columns.")
-        self._limits.check_images(1, window.height, window.width)
-        model = self._model_for(scene)
-        assert model.segmenter is not None  # noqa: S101 - it was chosen among segmenters
-        config = model.segmenter.config
-        bands = scene.bands if with_floes else [band for band in scene.bands if band in (*config.bands, INCIDENCE)]
-        # What the tiles that the window touches look at.
-        around = window.padded(config.tile_px + config.halo_px + config.local_px, scene.grid.shape)
-        return ArrayScene.of_part(scene, around, bands), window, model
+        return await self._gate.run(work)
 
-    def _model_for(self, scene: Scene) -> Served:
-        models = self._models.segmenters
-        folder = model_for(scene, [model.folder for model in models])
-        return next(model for model in models if model.folder == folder)
+    def _opened(self, asks: Sequence[Ask], models: Sequence[Served], with_floes: bool, check: Callable[[], None]) -> list["Pass"]:
+        """The scenes that references name: what they bring into memory counts as if the request had held it."""
+        opened, pixels, size = [], 0, 0
+        for ask in asks:
+            check()
+            scene = self._allowed.open(ask.address)
+            height, width = scene.grid.shape
+            window = ask.window or Window(0, 0, height, width)
+            if window.row + window.height > height or window.col + window.width > width:
+                raise unusable(f"the window reaches beyond the scene, which has {height} rows and {width} columns.")
+            model = _model_for(scene, models)
+            config = model.network.config
+            bands = scene.bands if with_floes else [band for band in scene.bands if band in (*config.bands, INCIDENCE)]
+            # What the tiles that the window touches look at.
+            around = window.padded(config.tile_px + config.halo_px + config.local_px, scene.grid.shape)
+            pixels += window.height * window.width
+            size += (4 * len(bands) + len(scene.masks)) * around.height * around.width
+            self._limits.check_images(1, pixels, 1)
+            self._limits.check_body(size)
+            opened.append(Pass(ArrayScene.of_part(scene, around, bands), window, model))
+        return opened
+
+
+@dataclass(frozen=True)
+class Pass:
+    """An image or a part of a scene, in memory, and the model that reads it."""
+
+    scene: ArrayScene
+    window: Window
+    model: Served
+
+
+def _image(ask: Ask, models: Sequence[Served], with_floes: bool) -> Pass:
+    assert ask.image is not None  # noqa: S101 - it has no address
+    if with_floes and ask.place is None:
+        raise unusable("floes need to know where the image lies: give crs, transform (a, b, c, d, e, f) and time.")
+    scene = ArrayScene.of_image(ask.image, ask.bands, ask.valid, ask.statistics, ask.place or Place())
+    model = _model_for(scene, models)
+    surplus = [band for band in ask.bands if band not in (*model.network.config.bands, INCIDENCE)]
+    if surplus:
+        raise unusable(f"{model.name} does not read {', '.join(surplus)}; it reads {', '.join(model.network.config.bands)}.")
+    if not any(scene.statistics(band) for band in ask.bands):
+        raise unusable("the image has no pixel with a value; send one with at least some.")
+    return Pass(scene, scene.held, model)
+
+
+def _model_for(scene: Scene, models: Sequence[Served]) -> Served:
+    folder = model_for(scene, [model.folder for model in models])
+    return next(model for model in models if model.folder == folder)
+
+
+def _one_model(passes: Sequence[Pass]) -> Served:
+    chosen = {one.model.name: one.model for one in passes}
+    if len(chosen) > 1:
+        raise unusable(f"the scenes need different models ({', '.join(chosen)}); ask for those of one sensor at a time.")
+    return passes[0].model
 
 
 def plain(parameters: Any) -> dict[str, Any]:
@@ -272,49 +290,48 @@ def plain(parameters: Any) -> dict[str, Any]:
     return dict(to_http_parameters(parameters)) if parameters else {}
 
 
-def _found(
-    model: Served, scene: ArrayScene, window: Window, with_floes: bool, about: Mapping[str, Any], check: Callable[[], None]
-) -> Found:
-    assert model.segmenter is not None  # noqa: S101 - it was chosen among segmenters
-    _observe(model, scene, window)
-    outlines = segment_window(model.segmenter, scene, window, progress=lambda _text, _share: check())
-    return Found(outlines, _floes(model, scene, window, outlines, about) if with_floes else None)
+def _found(one: Pass, with_floes: bool, about: Mapping[str, Any], check: Callable[[], None]) -> Found:
+    check()
+    _observe(one)
+    outlines = segment_window(one.model.network, one.scene, one.window, progress=lambda _text, _share: check())
+    return Found(outlines, _floes(one, outlines, about) if with_floes else None)
 
 
-def _observe(model: Served, scene: ArrayScene, window: Window) -> None:
-    assert model.segmenter is not None  # noqa: S101 - it was chosen among segmenters
-    step = max(1, max(window.shape) // 128)
-    bands = [band for band in model.segmenter.config.bands if band in scene.bands]
-    values, valid = read_scaled(scene, bands, window)
+def _observe(one: Pass) -> None:
+    """Count what the input is like, from every so many rows and columns."""
+    step = max(1, max(one.window.shape) // 128)
+    bands = [band for band in one.model.network.config.bands if band in one.scene.bands]
+    values, valid = read_scaled(one.scene, bands, one.window)
     VALID.observe(float(valid.mean()))
     for band, pixels in zip(bands, values, strict=True):
-        observe_input(band, pixels[::step, ::step], scene.statistics(band))
+        observe_input(band, pixels[::step, ::step], one.scene.statistics(band))
 
 
-def _floes(model: Served, scene: ArrayScene, window: Window, outlines: Outlines, about: Mapping[str, Any]) -> dict[str, Any]:
+def _floes(one: Pass, outlines: Outlines, about: Mapping[str, Any]) -> dict[str, Any]:
     """The floe table of a window as GeoJSON: written out once, as its measures read files by windows."""
     from icegraph.graph import floe_table
 
     with tempfile.TemporaryDirectory(prefix="icegraph-") as work:
-        saved = scene.save(Path(work), window)
-        profile = {"height": window.height, "width": window.width, "count": 1, "crs": saved.grid.crs, "transform": saved.grid.transform}
+        saved = one.scene.save(Path(work), one.window)
+        height, width = one.window.shape
+        profile = {"height": height, "width": width, "count": 1, "crs": saved.grid.crs, "transform": saved.grid.transform}
         for name, pixels in (("labels", outlines.labels), ("floe_probability", outlines.probability)):
             with write_tiles(Path(work) / f"{name}.tif", 256, dtype=str(pixels.dtype), **profile) as writer:
-                writer.write(Window(0, 0, *window.shape), pixels)
+                writer.write(Window(0, 0, height, width), pixels)
         table = floe_table(Path(work), saved)
-    parents = [("request", str(about["input_sha256"])), (model.name, model.sha256)]
-    table.attrs["icegraph"] |= lineage(parents)
+    table.attrs["icegraph"] |= lineage([("request", str(about["input_sha256"])), (one.model.name, one.model.sha256)])
     return to_geojson(table)
 
 
-def _content_of(scene: ArrayScene) -> bytes:
+def _content_of(passes: Sequence[Pass]) -> str:
     """SHA-256 of the pixels that a request is about, by name."""
     digest = hashlib.sha256()
-    for name in sorted(scene.rasters):
-        pixels = scene.rasters[name]
-        digest.update(f"{name}\0{pixels.dtype.str}\0{pixels.shape}\0".encode())
-        digest.update(np.ascontiguousarray(pixels))
-    return digest.digest()
+    for one in passes:
+        for name in sorted(one.scene.rasters):
+            pixels = one.scene.rasters[name]
+            digest.update(f"{name}\0{pixels.dtype.str}\0{pixels.shape}\0".encode())
+            digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()
 
 
 def _prediction(found: Found, names: Sequence[str]) -> dict[str, Any]:
