@@ -4,7 +4,8 @@ Every combination of protocol and server is asked by one client and by sixteen a
 servers stand side by side, and only the one that is asked works: ours; ours with --no-batching, which works on one request after another;
 and KServe's, whose model calls the same `segment_window` and, as KServe's examples do, in the event loop.
 
-Printed: the median and the 99th percentile of the latency, requests a second, and how much of a request is not the model's own work.
+Printed: the median and the 99th percentile of the latency, requests a second, the processor time that the server spends on a request, and
+how much of a request is not the model's own work. On a machine that is busy with other work the processor time alone can be trusted.
 
     python benchmarks/serve.py [--side 256] [--requests 64]
 """
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -50,16 +52,26 @@ def main() -> None:
             "kserve's own": stack.enter_context(_server(lambda rest, rpc: [sys.executable, __file__, "--stock", str(rest), str(rpc)])),
         }
         print(f"1 × {len(BANDS)} × {given.side} × {given.side} FP32 in, classes and labels out; {os.cpu_count()} cores")
-        print(f"{'protocol':14}{'server':18}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'a second':>10}")
-        for protocol, (name, ports) in product(("REST JSON", "REST binary", "gRPC"), servers.items()):
-            ask = _asker(protocol, ports, image)
+        print(f"{'protocol':14}{'server':18}{'clients':>8}{'p50 ms':>9}{'p99 ms':>9}{'a second':>10}{'processor ms':>14}")
+        for protocol, (name, server) in product(("REST JSON", "REST binary", "gRPC"), servers.items()):
+            ask = _asker(protocol, server, image)
             ask()
             for clients in (1, 16):
                 number = max(given.requests // 4, 8) if clients == 1 else given.requests
+                before = _processor_s(server.process)
                 times, seconds = _measured(ask, clients, number)
+                used_ms = 1000 * (_processor_s(server.process) - before) / number
                 p50, p99 = np.percentile(times, [50, 99]) * 1000
-                print(f"{protocol:14}{name:18}{clients:8d}{p50:9.1f}{p99:9.1f}{number / seconds:10.2f}", flush=True)
-        _print_parts(servers["ours"][0])
+                print(f"{protocol:14}{name:18}{clients:8d}{p50:9.1f}{p99:9.1f}{number / seconds:10.2f}{used_ms:14.1f}", flush=True)
+        _print_parts(servers["ours"].rest)
+
+
+class Server(NamedTuple):
+    """A server under way: the ports of REST and gRPC, and its process."""
+
+    rest: int
+    rpc: int
+    process: int
 
 
 def _measured(ask: Callable[[], None], clients: int, number: int) -> tuple[list[float], float]:
@@ -76,10 +88,10 @@ def _measured(ask: Callable[[], None], clients: int, number: int) -> tuple[list[
     return times, time.perf_counter() - start
 
 
-def _asker(protocol: str, ports: tuple[int, int], image: np.ndarray) -> Callable[[], None]:
+def _asker(protocol: str, server: Server, image: np.ndarray) -> Callable[[], None]:
     parameters = {"bands": ",".join(BANDS)}
     if protocol == "gRPC":
-        channel = grpc.insecure_channel(f"127.0.0.1:{ports[1]}", options=_MAX)
+        channel = grpc.insecure_channel(f"127.0.0.1:{server.rpc}", options=_MAX)
         stub = GRPCInferenceServiceStub(channel)
         request = pb.ModelInferRequest(
             model_name="segmenter",
@@ -98,7 +110,7 @@ def _asker(protocol: str, ports: tuple[int, int], image: np.ndarray) -> Callable
     body = text + (image.tobytes() if binary else b"")
 
     def ask() -> None:
-        line = http.client.HTTPConnection("127.0.0.1", ports[0])
+        line = http.client.HTTPConnection("127.0.0.1", server.rest)
         line.request("POST", "/v2/models/segmenter/infer", body, headers)
         answer = line.getresponse()
         said = answer.read()
@@ -132,8 +144,8 @@ def _ours(*options: str) -> Callable[[int, int], list[str]]:
 
 
 @contextmanager
-def _server(command: Callable[[int, int], list[str]]) -> Iterator[tuple[int, int]]:
-    """A server in a process of its own, ready; gives its ports, and prints how long it took to be ready."""
+def _server(command: Callable[[int, int], list[str]]) -> Iterator[Server]:
+    """A server in a process of its own, ready; prints how long it took to be ready."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
@@ -145,14 +157,18 @@ def _server(command: Callable[[int, int], list[str]]) -> Iterator[tuple[int, int
             if process.poll() is not None:
                 raise RuntimeError("a server ended before it was ready")
             time.sleep(0.05)
-        used = sum(float(number) for number in Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13])
-        print(
-            f"ready after {time.perf_counter() - start:.1f} s, {used / os.sysconf('SC_CLK_TCK'):.1f} s of processor: {command(rest, rpc)[1:3]}"
-        )
-        yield rest, rpc
+        what = " ".join(command(0, 0)[1:3])
+        print(f"ready after {time.perf_counter() - start:.1f} s, {_processor_s(process.pid):.1f} s of processor: {what}")
+        yield Server(rest, rpc, process.pid)
     finally:
         process.terminate()
         process.wait()
+
+
+def _processor_s(process: int) -> float:
+    """What a process has used so far."""
+    ticks = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return sum(map(float, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def _ready(port: int) -> bool:
