@@ -208,8 +208,10 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
         known = account()
         models = self._models.segmenters  # of one moment, whatever comes into service meanwhile
         IMAGES.labels(NAME).observe(len(asks))
+        if len({ask.image is None for ask in asks}) > 1:
+            raise malformed("images and references do not go together; ask for one kind at a time.")
         passes: list[Pass] = []
-        if asks[0].address:
+        if asks[0].image is None:
             with self._readers.let_in():
                 passes = await self._readers.run(lambda check: self._opened(asks, models, with_floes, check), "read")
 
@@ -425,7 +427,7 @@ def _text_of(value: Any) -> str:
         text = value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError as error:
         raise malformed("a reference must be text.") from error
-    if not isinstance(text, str) or len(text) > 1200:
+    if not isinstance(text, str) or not 0 < len(text) <= 1200:
         raise malformed("a reference must be a text, s3://BUCKET/KEY.")
     return text
 

@@ -95,6 +95,27 @@ def test_what_the_model_cannot_use_is_told_by_the_field(server: Address, change:
     assert told in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("instances", "status"),
+    [
+        ([{"scene": ""}], 400),
+        ([{"scene": "s3://a/b"}, {"image": [[[1.0]]], "bands": ["red"]}], 400),
+        ([{"image": [[[1.0]]], "bands": ["red"]}, {"scene": "s3://a/b"}], 400),
+        ([{"image": [[1.0]], "bands": ["red"]}], 422),
+        ([{"image": [[[1.0], [1.0, 2.0]]], "bands": ["red"]}], 400),
+        ([{"image": [[[]]], "bands": ["red"]}], 422),
+        ([{"image": [[[1.0]]], "bands": "red"}], 422),
+        ([{"image": [[[1.0]]], "bands": ["red"], "valid": [[1, 1]]}], 400),
+        ([{"image": [[[1.0]]], "bands": ["red"], "colour": 1}], 400),
+        ([1], 400),
+        ({}, 400),
+    ],
+)
+def test_v1_requests_that_make_no_sense_are_refused(server: Address, instances: Any, status: int) -> None:
+    answer = post(server, "/v1/models/segmenter:predict", {"instances": instances})
+    assert answer.status_code == status, answer.text
+
+
 def test_other_kinds_of_bodies_are_refused(server: Address) -> None:
     assert post(server, INFER, b"{}", **{"content-type": "text/html"}).status_code == 415
     assert post(server, INFER, b"{}", **{"content-encoding": "gzip"}).status_code == 415
