@@ -65,7 +65,7 @@ class ArrayScene(Scene):
             place: Where it lies.
         """
         shape = (values.shape[1], values.shape[2])
-        seen = np.isfinite(values).any(0) if valid is None else valid
+        seen: NDArray[np.bool_] = np.asarray(np.isfinite(values).any(0)) if valid is None else valid
         grid = Grid(place.crs, place.transform, *shape)
         properties = {"icegraph:sensor": sensor_of(bands), "proj:code": grid.crs, "proj:shape": list(shape)}
         item = pystac.Item(place.id, None, None, place.time, properties | {"proj:transform": list(grid.transform)[:6]})
@@ -106,7 +106,14 @@ class ArrayScene(Scene):
             asset.href = f"{name}.tif"
             pixels = self.rasters[name][part.within(self.held).slices]
             dtype = "uint8" if name in MASKS else "float32"
-            profile = {"height": grid.height, "width": grid.width, "count": 1, "dtype": dtype, "crs": grid.crs, "transform": grid.transform}
+            profile: dict[str, Any] = {
+                "height": grid.height,
+                "width": grid.width,
+                "count": 1,
+                "dtype": dtype,
+                "crs": grid.crs,
+                "transform": grid.transform,
+            }
             with write_tiles(folder / f"{name}.tif", _BLOCK, **profile) as writer:
                 writer.write(Window(0, 0, *grid.shape), np.ascontiguousarray(pixels, dtype))
         scene = Scene(folder, item)

@@ -122,7 +122,7 @@ class ServedModels:
         kept = self._work / name / digest
         if not kept.exists():
             copy.rename(kept)
-        served = Served(name, digest, kept, _tried_segmenter(kept) if name.startswith("segmenter") else _tried_matcher(kept))
+        served = Served(name, digest, kept, _tried(name, kept))
         self._served = self._served | {name: served}
         _log.info("model in service", extra={"about": {"model": name, "version": served.version, "sha256": digest}})
         self._told(served)
@@ -133,7 +133,13 @@ class ServedModels:
             _log.error("model refused, the one in service stays", extra={"about": {"model": name, "error": str(error)}})
 
 
-def _tried_segmenter(folder: Path) -> Segmenter:
+def _tried(name: str, folder: Path) -> Segmenter | None:
+    """Load a model and let it answer once; gives the network of a segmenter."""
+    if not name.startswith("segmenter"):
+        from icegraph.track.matcher import read_matcher
+
+        read_matcher(folder)
+        return None
     segmenter = load_segmenter(folder)
     side = STRIDE + 2 * segmenter.config.halo_px
     frame = np.zeros((channels(len(segmenter.config.bands)), side, side), np.float32)
@@ -142,9 +148,3 @@ def _tried_segmenter(folder: Path) -> Segmenter:
     if not np.isfinite(maps).all():
         raise ModelError(folder, "its answer to an empty image is not finite", "train it anew, or promote another version")
     return segmenter
-
-
-def _tried_matcher(folder: Path) -> None:
-    from icegraph.track.matcher import read_matcher
-
-    read_matcher(folder)

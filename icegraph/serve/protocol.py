@@ -13,8 +13,15 @@ from typing import Any
 
 import numpy as np
 import orjson
-from kserve import InferInput, InferOutput, InferRequest, InferResponse
-from kserve.protocol.infer_type import RequestedOutput, deserialize_bytes_tensor, serialize_byte_tensor
+from kserve.protocol.infer_type import (
+    InferInput,
+    InferOutput,
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    deserialize_bytes_tensor,
+    serialize_byte_tensor,
+)
 from kserve.utils.numpy_codec import to_np_dtype
 from numpy.typing import NDArray
 

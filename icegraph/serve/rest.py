@@ -116,7 +116,7 @@ def _health(app: FastAPI, plane: DataPlane, ready: Callable[[], bool]) -> None:
 
     async def model_metadata(model_name: str, model_version: str = "") -> dict[str, Any]:
         model = find_model(plane, model_name, model_version)
-        said = await plane.model_metadata(model_name)
+        said = dict(await plane.model_metadata(model_name))
         return said | {"versions": model.versions, "platform": "icegraph"}
 
     app.get("/v1/models/{model_name}", responses=ERRORS, operation_id="ready_v1")(model_ready)

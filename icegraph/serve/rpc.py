@@ -6,11 +6,11 @@ import uuid
 from typing import Any, NoReturn
 
 from grpc import StatusCode, aio
-from kserve import InferRequest
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
 from kserve.protocol.grpc.servicer import InferenceServicer
+from kserve.protocol.infer_type import InferRequest
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from icegraph.serve.account import Account, current

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from kserve import InferInput, InferRequest, InferResponse, Model
+from kserve.model import Model
+from kserve.protocol.infer_type import InferInput, InferRequest, InferResponse, to_http_parameters
 from numpy.typing import NDArray
 
 from icegraph.grid import Window
@@ -287,8 +288,6 @@ def _one_model(passes: Sequence[Pass]) -> Served:
 
 def plain(parameters: Any) -> dict[str, Any]:
     """Parameters of REST or gRPC as plain values."""
-    from kserve.protocol.infer_type import to_http_parameters
-
     return dict(to_http_parameters(parameters)) if parameters else {}
 
 
@@ -316,7 +315,7 @@ def _floes(one: Pass, outlines: Outlines, about: Mapping[str, Any]) -> dict[str,
     with tempfile.TemporaryDirectory(prefix="icegraph-") as work:
         saved = one.scene.save(Path(work), one.window)
         height, width = one.window.shape
-        profile = {"height": height, "width": width, "count": 1, "crs": saved.grid.crs, "transform": saved.grid.transform}
+        profile: dict[str, Any] = {"height": height, "width": width, "count": 1, "crs": saved.grid.crs, "transform": saved.grid.transform}
         for name, pixels in (("labels", outlines.labels), ("floe_probability", outlines.probability)):
             with write_tiles(Path(work) / f"{name}.tif", 256, dtype=str(pixels.dtype), **profile) as writer:
                 writer.write(Window(0, 0, height, width), pixels)
@@ -332,7 +331,7 @@ def _content_of(passes: Sequence[Pass]) -> str:
         for name in sorted(one.scene.rasters):
             pixels = one.scene.rasters[name]
             digest.update(f"{name}\0{pixels.dtype.str}\0{pixels.shape}\0".encode())
-            digest.update(np.ascontiguousarray(pixels))
+            digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
@@ -414,7 +413,7 @@ def _window(parts: Sequence[int]) -> Window:
 
 def _array(value: Any, dtype: type, dimensions: int, what: str) -> NDArray[Any]:
     try:
-        array = np.array(value, dtype)
+        array: NDArray[Any] = np.array(value, dtype)
     except (ValueError, TypeError, OverflowError) as error:
         raise malformed(f"{what} must be numbers in rows of one length.") from error
     if array.ndim != dimensions or 0 in array.shape:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvicorn
 from grpc import aio
-from kserve import ModelRepository
+from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 
 from icegraph.errors import InputError

@@ -11,7 +11,8 @@ import geopandas as gpd
 import numpy as np
 import orjson
 import pandas as pd
-from kserve import InferRequest, InferResponse, Model
+from kserve.model import Model
+from kserve.protocol.infer_type import InferRequest, InferResponse
 
 from icegraph.errors import ModelError
 from icegraph.graph import build_graph
