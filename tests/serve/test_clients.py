@@ -92,7 +92,7 @@ def test_curl(server: Address, tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_docs_shows_the_drift_that_was_measured_by_hand(server: Address, tmp_path: Path) -> None:
-    """Hudson Bay: drawn by hand, the floes moved by −1.0 columns and −0.8 rows from Terra to Aqua, three hours later."""
+    """Hudson Bay: drawn by hand, 30 floes of this part moved by −1.0 columns and −0.8 rows from Terra to Aqua, three hours later."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
@@ -106,7 +106,7 @@ def test_the_example_of_the_docs_shows_the_drift_that_was_measured_by_hand(serve
     moving = [one for one in tracks if one["confidence"] > 0.5]
     assert len(moving) >= 10
     metres = np.median([(one["u"], one["v"]) for one in moving], axis=0) * 3 * 3600
-    np.testing.assert_allclose(metres, (-1.0 * 250, 0.8 * 250), atol=100)
+    np.testing.assert_allclose(metres, (-1.0 * 250, 0.8 * 250), atol=125)  # half a pixel
 
 
 def test_large_bodies_of_curl_which_asks_before_it_sends(server: Address, tmp_path: Path) -> None:
