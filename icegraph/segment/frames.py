@@ -19,7 +19,8 @@ from scipy.ndimage import gaussian_filter
 
 from icegraph.grid import Window, tiles
 from icegraph.scene import Scene
-from icegraph.segment.model import STRIDE, Segmenter, SegmenterConfig
+from icegraph.segment.model import Segmenter, SegmenterConfig
+from icegraph.segment.networks import STRIDE
 from icegraph.segment.normalise import network_input, read_scaled
 
 FloatArray = NDArray[np.float32]

@@ -9,7 +9,10 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
    watershed of the distance map with a bounded reach, which is enough as markers end only `marker_px` inside the boundary.
 3. *Holes*: what is enclosed in one floe becomes part of it, if it is small, or not large and not surely water; so do islands, pieces
    with no gap to the one floe around them.
-4. Areas are counted over all windows, small floes are dropped, ids made dense in the order of each floe's first marker pixel.
+4. Areas and convex hulls are gathered over all windows. A piece with bays is cut where that gives rounder ones (`icegraph.segment.split`).
+   Small floes are dropped, and what is still too ragged to be one: fields of slush and consolidated pack come out as one piece with bays
+   and holes; and what lies along land or cloud: ice that is fast, or not wholly seen. Ids are made dense in the order of each floe's
+   first marker pixel, those that were cut off last.
 """
 
 from collections.abc import Callable
@@ -22,6 +25,7 @@ from scipy.ndimage import find_objects, label, maximum_filter
 
 from icegraph.grid import Window, tiles
 from icegraph.segment.model import FloeRule
+from icegraph.segment.split import SOLID, Hulls, cut, filling
 
 FloatArray = NDArray[np.float32]
 IdArray = NDArray[np.uint32]
@@ -31,6 +35,8 @@ WINDOW = 1024
 STEPS = 14
 HOLE_PX = 64  # holes and islands are looked at if they fit into a square of this side
 HALO = STEPS + 2 * HOLE_PX  # what a window must see beyond its sides
+CUT_PX = 512  # larger pieces are not cut, so that memory stays bounded
+_UNSEEN = 0.2  # share of its rim along land, cloud or no data, beyond which ice is fast, or not wholly seen
 _POND_PX = 24  # so small a hole is a melt pond or noise, whatever the network says
 _DOUBT = 0.1  # a larger one is filled only if the network gives it this much floe probability on the mean: a lead has next to none
 _ENCLOSED = 0.85  # share of a hole's rim that is one floe's
@@ -79,18 +85,58 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
     """
     numbers = _mark(maps, shape, rule, markers, size)
     areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    rims = np.zeros((2, len(areas)), np.int64)
+    hulls = Hulls(len(areas))
     for window in tiles(shape, size):
         outer = window.padded(HALO, shape)
         grown = numbers[markers.read(outer)]
         if grown.any():
             probability, distance = maps(outer)
             grown = fill_holes(grow(grown, probability, distance, rule), probability)
+            rims += _rims(grown, np.isnan(probability), window.within(outer), len(areas))
         pixels = grown[window.within(outer).slices]
         floes.write(window, pixels)
         areas += np.bincount(pixels.ravel(), minlength=len(areas))
-    kept = areas >= rule.min_area_px
+        hulls.add(window, pixels)
+    hull_areas, boxes = hulls.measure()
+    areas, solidity = _cut_ragged(maps, floes, areas, areas / np.maximum(hull_areas, 1), boxes)
+    kept = (areas >= rule.min_area_px) & (solidity >= rule.min_solidity)
+    kept[: len(rims[0])] &= rims[1] <= _UNSEEN * rims[0]
     kept[0] = False
     return Floes(floes, np.where(kept, np.cumsum(kept), 0).astype(np.uint32))
+
+
+def _cut_ragged(
+    maps: Maps, floes: IdRaster, areas: NDArray[np.int64], solidity: NDArray[np.float64], boxes: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Cut the floes that fill little of their hulls; gives areas and solidity of all, those cut off at the end."""
+    more: list[tuple[int, float]] = []
+    for floe in np.flatnonzero((solidity < SOLID) & (areas > 0) & ((boxes[:, 1::2] - boxes[:, ::2]).max(1) <= CUT_PX)):
+        top, bottom, left, right = boxes[floe].tolist()
+        window = Window(top, left, bottom - top, right - left)
+        ids = floes.read(window)
+        parts = cut(ids == floe, maps(window)[1])
+        if parts.max() > 1:
+            pieces = [int(floe), *range(len(areas) + len(more), len(areas) + len(more) + int(parts.max()) - 1)]
+            floes.write(window, np.where(parts > 0, np.array([0, *pieces], np.uint32)[parts], ids))
+            count, filled = np.bincount(parts.ravel()), filling(parts)
+            areas[floe], solidity[floe] = count[1], filled[1]
+            more += zip(count[2:].tolist(), filled[2:].tolist(), strict=True)
+    return np.append(areas, [area for area, _ in more]).astype(np.int64), np.append(solidity, [filled for _, filled in more])
+
+
+def _rims(ids: IdArray, unseen: NDArray[np.bool_], part: Window, count: int) -> NDArray[np.int64]:
+    """Length of each floe's rim, and of what of it borders on what was not seen, [2, count], of the pixels of `part` of [H, W]."""
+    found = np.zeros((2, count), np.int64)
+    inner = ids[part.slices]
+    for down, right in _SIDES:
+        row, col = part.row + down, part.col + right
+        there = np.pad(ids, 1)[row + 1 : row + 1 + part.height, col + 1 : col + 1 + part.width]
+        hidden = np.pad(unseen, 1)[row + 1 : row + 1 + part.height, col + 1 : col + 1 + part.width]
+        rim = (inner > 0) & (inner != there)
+        found[0] += np.bincount(inner[rim], minlength=count)
+        found[1] += np.bincount(inner[rim & hidden], minlength=count)
+    return found
 
 
 def marker_pixels(probability: FloatArray, distance: FloatArray, rule: FloeRule) -> NDArray[np.bool_]:

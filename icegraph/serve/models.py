@@ -18,7 +18,8 @@ from icegraph.errors import IceGraphError, ModelError
 from icegraph.grid import Window
 from icegraph.registry import model_set
 from icegraph.segment.frames import Tile, predict_tile
-from icegraph.segment.model import STRIDE, Segmenter, load_segmenter
+from icegraph.segment.model import Segmenter, load_segmenter
+from icegraph.segment.networks import STRIDE
 from icegraph.segment.normalise import channels
 from icegraph.store import sha256
 

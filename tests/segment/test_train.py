@@ -1,6 +1,8 @@
 """Training, and what a trained model does with scenes."""
 
 import json
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -68,6 +70,67 @@ def test_training_goes_on_from_a_known_model(model: Path, discs: list[Discs], tm
     assert json.loads((further / "history.json").read_text())["goes_on_from"] == sha256(model / "model.safetensors")
     assert "from the weights of an earlier model" in (further / "README.md").read_text()
     assert "from random weights" in (model / "README.md").read_text()
+
+
+class StoppedError(Exception):
+    """What ends a training in the middle."""
+
+
+@pytest.mark.parametrize("phase", ["pre-train", "train"])
+def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(phase: str, discs: list[Discs], tmp_path: Path) -> None:
+    budget = {"pretrain_steps": 50, "steps": 50, "crop": 64}
+    told = []
+
+    def stop(text: str, share: float) -> None:
+        told.append((text, share))
+        if text.startswith(phase) and sum(text.startswith(phase) for text, _ in told) == 2:
+            raise StoppedError
+
+    whole = fit(discs, tmp_path / "whole", **budget)
+    with pytest.raises(StoppedError):
+        fit(discs, tmp_path / "stopped", **budget, progress=stop)
+    assert not (tmp_path / "stopped").exists()
+    begun = len(told)
+    fit(discs, tmp_path / "stopped", **budget, progress=lambda *step: told.append(step))
+    assert len(told) - begun < 4  # of four epochs in all, those before the stop are not learnt again
+    for name in ("model.safetensors", "config.json", "history.json"):
+        assert (whole / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes(), name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped", "whole"]
+
+
+def test_a_state_of_another_training_is_not_gone_on_from(discs: list[Discs], tmp_path: Path) -> None:
+    def stop(text: str, share: float) -> None:
+        raise StoppedError
+
+    budget = {"pretrain_steps": 0, "steps": 26, "crop": 64}
+    with pytest.raises(StoppedError):
+        fit(discs, tmp_path / "model", **budget, seed=1, progress=stop)
+    [kept] = tmp_path.iterdir()
+    fit(discs, tmp_path / "model", **budget, seed=2)
+    fresh = fit(discs, tmp_path / "fresh", **budget, seed=2)
+    assert (fresh / "model.safetensors").read_bytes() == (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert not kept.exists()
+
+
+def test_several_processes_learn_together(discs: list[Discs], tmp_path: Path) -> None:
+    """Each sees half of every batch; what the first writes is what both have learnt, and close to what one learns alone."""
+    code = f"""
+import sys
+from pathlib import Path
+from icegraph.segment import fit_segmenter
+place = Path({str(discs[0].scene.parent)!r})
+fit_segmenter([place / "pass-1", place / "pass-2"], {{f"pass-{{n}}": place / f"pass-{{n}}.labels.tif" for n in (1, 2)}}, Path(sys.argv[1]),
+              sensor="optical", pretrain_steps=0, steps=50, crop=64, batch=4, local_px=10)
+"""
+    script = tmp_path / "learn.py"
+    script.write_text(code)
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    subprocess.run([sys.executable, script, alone], check=True, capture_output=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*torchrun, script, together], check=True, capture_output=True)
+    curves = [[epoch["loss"] for epoch in json.loads((place / "history.json").read_text())["epochs"]] for place in (alone, together)]
+    np.testing.assert_allclose(curves[0], curves[1], rtol=0.25)
+    assert curves[1][1] < 0.9 * curves[1][0]
 
 
 def test_a_model_of_another_sensor_is_no_start(model: Path, discs: list[Discs], tmp_path: Path) -> None:
