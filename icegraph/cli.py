@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from icegraph.commands.calibrate import Settings, calibrate, radar_settings
+from icegraph.commands.serve import serve
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
 from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
 from icegraph.store import read_refusal
@@ -386,6 +387,9 @@ def submit(
     console.print(f"Run: [bold]{link}[/bold]" + (f"  {state}" if state else ""), soft_wrap=True)
     if state and state != "SUCCEEDED":
         raise typer.Exit(1)
+
+
+app.command()(serve)
 
 
 @contextmanager

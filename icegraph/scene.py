@@ -324,7 +324,7 @@ def write_item(
         valid = sample("valid") > 0
         for name in scene.bands:
             if name not in kept:
-                item.assets[name].extra_fields["icegraph:statistics"] = _statistics(sample(name)[valid])
+                item.assets[name].extra_fields["icegraph:statistics"] = band_statistics(sample(name)[valid])
     save_item(scene)
     return scene
 
@@ -373,7 +373,8 @@ def _sample(scene: Scene, name: str) -> NDArray[Any]:
         return np.stack([dataset.read(1, window=line)[0, ::step] for line in lines])
 
 
-def _statistics(pixels: NDArray[np.float32]) -> dict[str, float]:
+def band_statistics(pixels: NDArray[np.float32]) -> dict[str, float]:
+    """What `Scene.statistics` gives for a band of these valid pixels; nothing where none is finite."""
     pixels = pixels[np.isfinite(pixels)]
     if pixels.size == 0:
         return {}

@@ -2,11 +2,12 @@
 
 from icegraph.segment.model import FloeRule, Segmenter, SegmenterConfig, load_segmenter, read_config
 from icegraph.segment.passes import model_for, segment_all
-from icegraph.segment.predict import predict_window, segment
+from icegraph.segment.predict import Outlines, predict_window, segment, segment_window
 from icegraph.segment.train import fit_segmenter
 
 __all__ = [
     "FloeRule",
+    "Outlines",
     "Segmenter",
     "SegmenterConfig",
     "fit_segmenter",
@@ -16,4 +17,5 @@ __all__ = [
     "read_config",
     "segment",
     "segment_all",
+    "segment_window",
 ]

@@ -5,27 +5,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import rasterio
-import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from icegraph.errors import ModelError
 from icegraph.grid import Grid, Window, tiles
 from icegraph.progress import Progress, silent
 from icegraph.scene import BLOCK, Scene, write_band, write_item
-from icegraph.segment.instances import WINDOW, Floes, find_floes
+from icegraph.segment.frames import FloatArray, cut_tile, predict_tile, predict_tiles
+from icegraph.segment.instances import WINDOW, Floes, IdArray, find_floes
 from icegraph.segment.model import BRASH, CONFIG, FLOE, WATER, WEIGHTS, Segmenter, load_segmenter
-from icegraph.segment.networks import STRIDE
-from icegraph.segment.normalise import network_input, read_scaled
 from icegraph.store import atomic_dir, lineage, sha256
 
-FloatArray = NDArray[np.float32]
 INVALID = 255
-_SMOOTH_PX = 0.7
 
 
 def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent) -> None:
@@ -47,11 +42,10 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
     require_fit(segmenter, scene, model)
     grid = scene.grid
     with atomic_dir(out) as folder:
-        with tempfile.TemporaryDirectory(dir=folder.parent) as work, _Maps.scratch(Path(work), grid) as maps:
-            _predict(segmenter, scene, maps, progress)
-            floes = find_floes(maps.read, grid.shape, segmenter.config.rule, maps.markers, maps.pieces)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work, _on_disk(Path(work), grid) as maps:
+            outlined = _outline(segmenter, scene, Window(0, 0, *grid.shape), maps, progress)
             progress("outline floes", 0.95)
-            _write(folder, grid, floes, maps)
+            _write(folder, grid, outlined)
         parents = [(f"scene {scene.id}", sha256(scene.folder / "item.json")), ("segmenter config", sha256(model / CONFIG))]
         parents.append(("segmenter weights", sha256(model / WEIGHTS)))
         write_item(
@@ -64,6 +58,36 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
             properties=lineage(parents),
         )
     progress("outline floes", 1.0)
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """The floes of a window.
+
+    Args:
+        labels: uint32 [H, W]: 0 no floe, 1…N.
+        classes: uint8 [H, W]: 0 water, 1 brash, 2 floe, 255 invalid.
+        probability: Floe probability [H, W], NaN where invalid.
+    """
+
+    labels: IdArray
+    classes: NDArray[np.uint8]
+    probability: FloatArray
+
+
+def segment_window(segmenter: Segmenter, scene: Scene, window: Window, *, progress: Progress = silent) -> Outlines:
+    """Outline the floes of a window of a scene, in memory; of a whole scene they are, byte for byte, what `segment` writes.
+
+    The probabilities are those of the whole scene. Floes are found as if the scene ended at the window's edges.
+
+    Args:
+        segmenter: The network; see `require_fit`.
+        scene: The pass.
+        window: Which part.
+        progress: Told the share done; what it raises ends the work.
+    """
+    outlined = _outline(segmenter, scene, window, _in_memory(window.shape), progress)
+    return outlined.read(Window(0, 0, *window.shape))
 
 
 def require_fit(segmenter: Segmenter, scene: Scene, model: Path) -> list[str]:
@@ -85,82 +109,111 @@ def require_fit(segmenter: Segmenter, scene: Scene, model: Path) -> list[str]:
 
 
 def predict_window(segmenter: Segmenter, scene: Scene, window: Window) -> tuple[FloatArray, FloatArray]:
-    """Predict one tile of a scene.
+    """Predict a window of a scene; its bytes are those that the whole scene's prediction has there.
 
     Args:
         segmenter: The network.
         scene: The pass.
-        window: At most `tile_px` high and wide.
+        window: Any part of it.
 
     Returns:
         Class probabilities [3, H, W] and the distance to the floe's boundary [H, W], pixels; NaN where the scene is invalid.
     """
-    config = segmenter.config
-    outer = window.padded(config.halo_px + config.local_px, scene.grid.shape)
-    values, valid = read_scaled(scene, config.bands, outer)
-    probabilities, distance = predict_values(segmenter, values, valid, window, outer)
-    return probabilities, distance
+    maps = np.empty((4, *window.shape), np.float32)
+    for part, values in predict_tiles(segmenter, scene, window):
+        maps[:, *part.within(window).slices] = values
+    return maps[:3], maps[3]
 
 
 def predict_values(
     segmenter: Segmenter, values: FloatArray, valid: NDArray[np.bool_], window: Window, outer: Window
 ) -> tuple[FloatArray, FloatArray]:
     """Predict one tile from values on the scene's scale (see `predict_window`); `values` [C, H, W] and `valid` [H, W] cover `outer`."""
-    config = segmenter.config
-    if not valid[window.within(outer).slices].any():
-        return np.full((3, *window.shape), np.nan, np.float32), np.full(window.shape, np.nan, np.float32)
-    inputs = network_input(values, valid, config.local_px)
-    halo = config.halo_px
-    sides = (-(-window.height // STRIDE) * STRIDE + 2 * halo, -(-window.width // STRIDE) * STRIDE + 2 * halo)
-    frame = np.zeros((inputs.shape[0], *sides), np.float32)
-    # The part of the frame that the scene covers; the rest stays zero, as where a scene is invalid.
-    top, left = window.row - halo, window.col - halo
-    row, col = max(outer.row, top), max(outer.col, left)
-    height = min(outer.row + outer.height, top + frame.shape[1]) - row
-    width = min(outer.col + outer.width, left + frame.shape[2]) - col
-    source = Window(row, col, height, width).within(outer).slices
-    frame[:, row - top : row - top + height, col - left : col - left + width] = inputs[:, *source]
-    with torch.inference_mode():
-        logits, distance = segmenter(torch.from_numpy(frame)[None])
-        maps = torch.cat([logits.softmax(1), distance[:, None]], 1)[0].numpy()
-    maps = _smoothed(maps, frame[-1] > 0)[:, *Window(halo, halo, *window.shape).slices]
-    maps[:, ~valid[window.within(outer).slices]] = np.nan
+    maps = predict_tile(segmenter, cut_tile(segmenter.config, values, valid, window, outer))
     return maps[:3], maps[3]
 
 
-def _smoothed(maps: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
-    """Maps [C, H, W] without the last pixel of raggedness, from the seen pixels only: outlines come closer to the ice's."""
-    weight = np.maximum(gaussian_filter(seen.astype(np.float32), _SMOOTH_PX), 1e-3)
-    return np.asarray(gaussian_filter(maps * seen, (0, _SMOOTH_PX, _SMOOTH_PX)) / weight, np.float32)
+class _Raster(Protocol):
+    """Pixels that are written and read by windows."""
+
+    def write(self, window: Window, pixels: NDArray[Any]) -> None: ...
+    def read(self, window: Window) -> NDArray[Any]: ...
 
 
-def _predict(segmenter: Segmenter, scene: Scene, maps: "_Maps", tell: Progress) -> None:
-    windows = list(tiles(scene.grid.shape, segmenter.config.tile_px))
-    for index, window in enumerate(windows):
-        probabilities, distance = predict_window(segmenter, scene, window)
-        maps.probability.write(window, probabilities[FLOE])
-        maps.distance.write(window, distance)
-        maps.water.write(window, (probabilities[WATER] > probabilities[BRASH] + probabilities[FLOE]).astype(np.uint8))
-        tell("classify pixels", 0.9 * (index + 1) / len(windows))
+@dataclass(frozen=True)
+class _Maps:
+    """What the network says of a scene or a window of one, and scratch rasters for its floes; windows count from its upper left corner."""
+
+    probability: _Raster
+    distance: _Raster
+    water: _Raster
+    markers: _Raster
+    pieces: _Raster
+
+    def read(self, window: Window) -> tuple[FloatArray, FloatArray]:
+        """Floe probability and distance [H, W] of a window."""
+        return self.probability.read(window), self.distance.read(window)
 
 
-def _write(folder: Path, grid: Grid, floes: Floes, maps: "_Maps") -> None:
+_KINDS = {"probability": "float32", "distance": "float32", "water": "uint8", "markers": "uint32", "pieces": "uint32"}
+
+
+@dataclass(frozen=True)
+class _Outlined:
+    floes: Floes
+    maps: _Maps
+
+    def read(self, window: Window) -> Outlines:
+        ids, chance = self.floes.read(window), self.maps.probability.read(window)
+        # Ice that belongs to no floe is brash, also where it looks like a floe's: pieces too small to outline.
+        kinds = np.where(ids > 0, FLOE, np.where(self.maps.water.read(window) == 1, WATER, BRASH))
+        return Outlines(ids, np.where(np.isfinite(chance), kinds, INVALID).astype(np.uint8), chance)
+
+
+def _outline(segmenter: Segmenter, scene: Scene, window: Window, maps: _Maps, tell: Progress) -> _Outlined:
+    done = 0
+    for part, values in predict_tiles(segmenter, scene, window):
+        here = part.within(window)
+        maps.probability.write(here, values[FLOE])
+        maps.distance.write(here, values[3])
+        maps.water.write(here, (values[WATER] > values[BRASH] + values[FLOE]).astype(np.uint8))
+        done += part.height * part.width
+        tell("classify pixels", 0.9 * done / (window.height * window.width))
+    return _Outlined(find_floes(maps.read, window.shape, segmenter.config.rule, maps.markers, maps.pieces), maps)
+
+
+def _write(folder: Path, grid: Grid, outlined: _Outlined) -> None:
     with (
         write_band(folder / "labels.tif", grid, "uint32") as labels,
         write_band(folder / "classes.tif", grid, "uint8") as classes,
         write_band(folder / "floe_probability.tif", grid, "float32") as probability,
     ):
         for window in tiles(grid.shape, WINDOW):
-            ids, chance = floes.read(window), maps.probability.read(window)
-            # Ice that belongs to no floe is brash, also where it looks like a floe's: pieces too small to outline.
-            kinds = np.where(ids > 0, FLOE, np.where(maps.water.read(window) == 1, WATER, BRASH))
-            labels.write(window, ids)
-            classes.write(window, np.where(np.isfinite(chance), kinds, INVALID).astype(np.uint8))
-            probability.write(window, chance)
+            found = outlined.read(window)
+            labels.write(window, found.labels)
+            classes.write(window, found.classes)
+            probability.write(window, found.probability)
 
 
-class _Raster:
-    """A raster in the work folder, written and read by windows."""
+class _Array:
+    """A raster in memory."""
+
+    def __init__(self, shape: tuple[int, int], dtype: str) -> None:
+        self._pixels: NDArray[Any] = np.zeros(shape, dtype)
+
+    def write(self, window: Window, pixels: NDArray[Any]) -> None:
+        self._pixels[window.slices] = pixels
+
+    def read(self, window: Window) -> NDArray[Any]:
+        return self._pixels[window.slices]
+
+
+def _in_memory(shape: tuple[int, int]) -> _Maps:
+    return _Maps(**{name: _Array(shape, dtype) for name, dtype in _KINDS.items()})
+
+
+class _File:
+    """A raster in the work folder."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
@@ -173,36 +226,20 @@ class _Raster:
         return pixels
 
 
-@dataclass(frozen=True)
-class _Maps:
-    """What the network says of the whole scene, in files of a work folder."""
-
-    probability: _Raster
-    distance: _Raster
-    water: _Raster
-    markers: _Raster
-    pieces: _Raster
-
-    @classmethod
-    @contextmanager
-    def scratch(cls, folder: Path, grid: Grid) -> Iterator["_Maps"]:
-        kinds = {"probability": "float32", "distance": "float32", "water": "uint8", "markers": "uint32", "pieces": "uint32"}
-        layout = {
-            "tiled": True,
-            "blockxsize": BLOCK,
-            "blockysize": BLOCK,
-            "BIGTIFF": "IF_SAFER",
-            "crs": grid.crs,
-            "transform": grid.transform,
-        }
-        with ExitStack() as stack:
-            rasters = {}
-            for name, dtype in kinds.items():
-                profile = {"height": grid.height, "width": grid.width, "count": 1, "dtype": dtype}
-                dataset = rasterio.open(folder / f"{name}.tif", "w+", driver="GTiff", **profile, **layout)
-                rasters[name] = _Raster(stack.enter_context(dataset))
-            yield cls(**rasters)
-
-    def read(self, window: Window) -> tuple[FloatArray, FloatArray]:
-        """Floe probability and distance [H, W] of a window."""
-        return self.probability.read(window), self.distance.read(window)
+@contextmanager
+def _on_disk(folder: Path, grid: Grid) -> Iterator[_Maps]:
+    layout = {
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "BIGTIFF": "IF_SAFER",
+        "crs": grid.crs,
+        "transform": grid.transform,
+    }
+    with ExitStack() as stack:
+        rasters = {}
+        for name, dtype in _KINDS.items():
+            profile = {"height": grid.height, "width": grid.width, "count": 1, "dtype": dtype}
+            dataset = rasterio.open(folder / f"{name}.tif", "w+", driver="GTiff", **profile, **layout)
+            rasters[name] = _File(stack.enter_context(dataset))
+        yield _Maps(**rasters)

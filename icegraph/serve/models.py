@@ -1,0 +1,151 @@
+"""The models that a server uses: loaded from a folder, verified, and replaced in service when the folder names others.
+
+Each is copied to a place of the server's own first, and what was copied is what is verified, loaded and used: nothing that happens in the
+folder later changes a model in service.
+"""
+
+import logging
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icegraph.errors import IceGraphError, ModelError
+from icegraph.grid import Window
+from icegraph.registry import model_set
+from icegraph.segment.frames import Tile, predict_tile
+from icegraph.segment.model import Segmenter, load_segmenter
+from icegraph.segment.networks import STRIDE
+from icegraph.segment.normalise import channels
+from icegraph.store import sha256
+
+_VERSION = re.compile(r"[0-9a-f]{12}")
+_NOT_THE_MODEL = shutil.ignore_patterns("registration.json", "MLmodel")
+_log = logging.getLogger("icegraph.serve")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model in service.
+
+    Args:
+        name: `segmenter-optical`, `segmenter-sar` or `matcher`.
+        sha256: Of its folder, as `icegraph.store.sha256` gives it.
+        folder: The server's own copy.
+        segmenter: The network, where it is a segmenter.
+    """
+
+    name: str
+    sha256: str
+    folder: Path
+    segmenter: Segmenter | None
+
+    @property
+    def network(self) -> Segmenter:
+        """The network of a segmenter."""
+        assert self.segmenter is not None  # noqa: S101 - only segmenters are asked
+        return self.segmenter
+
+    @property
+    def version(self) -> str:
+        """The version, as the registry names it."""
+        return self.sha256[:12]
+
+
+class ServedModels:
+    """The models of a folder, kept up with what the folder says.
+
+    Args:
+        place: A set of models, or a folder with the champions in use; see `icegraph.registry.model_set`.
+        work: Where copies are kept.
+        told: Is called when a model comes into service.
+    """
+
+    def __init__(self, place: Path, work: Path, told: Callable[[Served], None] = lambda _: None) -> None:
+        self._place, self._work, self._told = place, work, told
+        self._served: dict[str, Served] = {}
+        self._failed: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def served(self) -> dict[str, Served]:
+        """Name → model."""
+        return self._served
+
+    @property
+    def segmenters(self) -> list[Served]:
+        """Those that find floes."""
+        return [model for model in self._served.values() if model.segmenter is not None]
+
+    def load(self) -> None:
+        """Load all models, for the first time.
+
+        Raises:
+            ModelError: One is damaged, or there is none.
+        """
+        places = model_set(None, (self._place,)).places
+        if not places:
+            raise ModelError(self._place, "holds no model", "name a set of models with --models")
+        for name, folder in places.items():
+            self._take(name, folder)
+
+    def refresh(self) -> None:
+        """Take what the folder names now; a model that cannot be taken is logged once, and the one in service stays."""
+        with self._lock:
+            try:
+                places = model_set(None, (self._place,)).places
+            except (IceGraphError, OSError) as error:
+                self._report("all", error)
+                return
+            for name, folder in places.items():
+                try:
+                    self._take(name, folder)
+                    self._failed.pop(name, None)
+                except (IceGraphError, OSError) as error:
+                    self._report(name, error)
+            self._failed.pop("all", None)
+
+    def _take(self, name: str, folder: Path) -> None:
+        """Copy, verify, load and try a model, then let it take the place of the one in service."""
+        copy = self._work / name / "new"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy, ignore=_NOT_THE_MODEL)
+        digest = sha256(copy)
+        before = self._served.get(name)
+        if before and before.sha256 == digest:
+            return
+        if _VERSION.fullmatch(folder.name) and not digest.startswith(folder.name):
+            raise ModelError(folder, "its files are not those that were registered", "register the model again")
+        kept = self._work / name / digest
+        if not kept.exists():
+            copy.rename(kept)
+        served = Served(name, digest, kept, _tried(name, kept))
+        self._served = self._served | {name: served}
+        _log.info("model in service", extra={"about": {"model": name, "version": served.version, "sha256": digest}})
+        self._told(served)
+
+    def _report(self, name: str, error: Exception) -> None:
+        if self._failed.get(name) != str(error):
+            self._failed[name] = str(error)
+            _log.error("model refused, the one in service stays", extra={"about": {"model": name, "error": str(error)}})
+
+
+def _tried(name: str, folder: Path) -> Segmenter | None:
+    """Load a model and let it answer once; gives the network of a segmenter."""
+    if not name.startswith("segmenter"):
+        from icegraph.track.matcher import read_matcher
+
+        read_matcher(folder)
+        return None
+    segmenter = load_segmenter(folder)
+    side = STRIDE + 2 * segmenter.config.halo_px
+    frame = np.zeros((channels(len(segmenter.config.bands)), side, side), np.float32)
+    frame[-1] = 1
+    maps = predict_tile(segmenter, Tile(Window(0, 0, STRIDE, STRIDE), np.ones((STRIDE, STRIDE), bool), frame))
+    if not np.isfinite(maps).all():
+        raise ModelError(folder, "its answer to an empty image is not finite", "train it anew, or promote another version")
+    return segmenter

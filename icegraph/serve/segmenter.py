@@ -1,0 +1,450 @@
+"""The segmenter as a model of KServe's: images, or references to scenes, in; class maps, floe labels and floes as GeoJSON out."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from kserve.model import Model
+from kserve.protocol.infer_type import InferInput, InferRequest, InferResponse, to_http_parameters
+from numpy.typing import NDArray
+
+from icegraph.grid import Window
+from icegraph.scene import Scene, write_tiles
+from icegraph.segment import Outlines, model_for, segment_window
+from icegraph.segment.normalise import INCIDENCE, read_scaled
+from icegraph.serve.account import IMAGES, VALID, account, observe_input
+from icegraph.serve.array_scene import ArrayScene, Place
+from icegraph.serve.gate import Gate
+from icegraph.serve.geojson import projected, to_geojson
+from icegraph.serve.models import Served, ServedModels
+from icegraph.serve.protocol import Limits, array_of, output_tensor, parse_json
+from icegraph.serve.references import AllowList
+from icegraph.serve.refusal import malformed, unusable
+from icegraph.store import code_version, lineage
+
+NAME = "segmenter"
+OUTPUTS = ("classes", "labels", "probability", "floes")
+_DEFAULT = ("classes", "labels")
+_READERS = 8
+_V1_KEYS = {"image", "bands", "valid", "scene", "window", "statistics", "id", "time", "crs", "transform", "outputs"}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One image or reference of a request.
+
+    Args:
+        image: Values [C, H, W] in each band's unit, NaN where there is nothing; None for a reference.
+        bands: Names of the image's bands.
+        valid: Sea surface seen [H, W].
+        statistics: Band → `p02` and `p98` of the scene that the image is cut from.
+        place: Where the image lies; None where the request does not say.
+        address: `s3://…` of a scene.
+        window: Part of that scene; None for all of it.
+    """
+
+    image: NDArray[np.float32] | None = None
+    bands: tuple[str, ...] = ()
+    valid: NDArray[np.bool_] | None = None
+    statistics: dict[str, dict[str, float]] | None = None
+    place: Place | None = None
+    address: str = ""
+    window: Window | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in one image: its outlines, and its floes as GeoJSON where they were asked for."""
+
+    outlines: Outlines
+    floes: dict[str, Any] | None
+
+
+class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
+    """Finds floes.
+
+    Args:
+        models: The segmenters in service; each image takes the one that reads its bands.
+        allowed: Where scenes may be referred to.
+        limits: What one request may ask.
+        gate: Lets requests run.
+    """
+
+    def __init__(self, models: ServedModels, allowed: AllowList, limits: Limits, gate: Gate) -> None:
+        super().__init__(NAME)
+        self._models, self._allowed, self._limits, self._gate = models, allowed, limits, gate
+        self._readers = Gate(f"{NAME}-reader", _READERS, _READERS)
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions in service."""
+        return [model.version for model in self._models.segmenters]
+
+    async def healthy(self) -> bool:  # noqa: D102
+        return bool(self._models.segmenters)
+
+    def get_input_types(self) -> list[dict[str, Any]]:  # noqa: D102
+        return [{"name": "image", "datatype": "FP32", "shape": [-1, -1, -1, -1]}, {"name": "scene", "datatype": "BYTES", "shape": [-1]}]
+
+    def get_output_types(self) -> list[dict[str, Any]]:  # noqa: D102
+        maps = {"classes": "UINT8", "labels": "UINT32", "probability": "FP32"}
+        return [{"name": name, "datatype": kind, "shape": [-1, -1, -1]} for name, kind in maps.items()] + [
+            {"name": "floes", "datatype": "BYTES", "shape": [-1]}
+        ]
+
+    async def predict(
+        self,
+        payload: InferRequest | dict[str, Any],
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - KServe gives them
+    ) -> InferResponse | dict[str, Any]:
+        """Answer a v2 request, or one of v1 as a dict."""
+        if isinstance(payload, InferRequest):
+            return await self._predict_v2(payload)
+        return await self._predict_v1(payload)
+
+    async def _predict_v2(self, request: InferRequest) -> InferResponse:
+        known = account()
+        with known.part("decode"):
+            wanted = [output.name for output in request.request_outputs or []] or list(_DEFAULT)
+            _check_outputs(wanted)
+            asks = self._asks_v2({tensor.name: tensor for tensor in request.inputs}, plain(request.parameters))
+        model, found = await self._find(asks, "floes" in wanted)
+        outputs = []
+        for name in wanted:
+            if name == "floes":
+                texts = [json.dumps(one.floes, ensure_ascii=False, allow_nan=False).encode() for one in found]
+                outputs.append(output_tensor(name, np.array(texts, object)))
+                continue
+            maps = [getattr(one.outlines, name) for one in found]
+            if len({one.shape for one in maps}) > 1:
+                raise unusable("scenes of different sizes do not fit into one tensor; ask for windows of one size, or for one at a time.")
+            outputs.append(output_tensor(name, np.stack(maps)))
+        return InferResponse(known.request_id, NAME, outputs, model_version=model.version, parameters=self._said(model))
+
+    async def _predict_v1(self, payload: dict[str, Any]) -> dict[str, Any]:
+        known = account()
+        with known.part("decode"):
+            instances = payload.get("instances") if isinstance(payload, dict) else None
+            if not isinstance(instances, list) or not instances:
+                raise malformed('a v1 request is {"instances": [{"image": …, "bands": …} or {"scene": "s3://…"}, …]}.')
+            self._limits.check_images(len(instances), 1, 1)
+            wanted = [_v1_outputs(entry, number) for number, entry in enumerate(instances)]
+            asks = [self._ask_v1(entry, number) for number, entry in enumerate(instances)]
+            self._check_sizes(asks)
+        model, found = await self._find(asks, any("floes" in names for names in wanted))
+        with known.part("encode"):
+            predictions = [_prediction(one, names) for one, names in zip(found, wanted, strict=True)]
+        return {"predictions": predictions, "model_version": model.version, "id": known.request_id} | {"parameters": self._said(model)}
+
+    def _said(self, model: Served) -> dict[str, Any]:
+        known = account()
+        return {"model": model.name, "model_sha256": model.sha256, "input_sha256": known.about["input_sha256"]}
+
+    def _asks_v2(self, inputs: dict[str, InferInput], parameters: dict[str, Any]) -> list[Ask]:
+        unknown = set(inputs) - {"image", "valid", "scene"}
+        if unknown or ("image" in inputs) == ("scene" in inputs) or ("valid" in inputs and "scene" in inputs):
+            raise malformed(f"the inputs are {', '.join(sorted(inputs))}; give image (and valid, if need be), or scene.")
+        if "scene" in inputs:
+            tensor = inputs["scene"]
+            _require(tensor, ("BYTES",), 1)
+            said = parameters | plain(tensor.parameters)
+            self._limits.check_images(tensor.shape[0], 1, 1)
+            window = _window([_integer(part) for part in str(said["window"]).split(",")]) if "window" in said else None
+            return [Ask(address=address, window=window) for address in (_text_of(value) for value in array_of(tensor))]
+        tensor = inputs["image"]
+        _require(tensor, ("FP32", "FP64", "FP16", "INT16", "UINT16", "UINT8"), 4)
+        count, channels, height, width = tensor.shape
+        self._limits.check_images(count, height, width)
+        said = parameters | plain(tensor.parameters)
+        bands = _bands(str(said.get("bands", "")).split(","), channels)
+        statistics = _statistics(_json(said["statistics"], "statistics"), bands) if "statistics" in said else None
+        place = _place(said | ({"transform": [_number(part) for part in str(said["transform"]).split(",")]} if "transform" in said else {}))
+        values = np.asarray(array_of(tensor), np.float32)
+        valid: NDArray[np.bool_] | list[None] = [None] * count
+        if "valid" in inputs:
+            _require(inputs["valid"], ("BOOL", "UINT8"), 3)
+            if list(inputs["valid"].shape) != [count, height, width]:
+                raise malformed(
+                    f"input valid has the shape {list(inputs['valid'].shape)}, the image's pixels are {[count, height, width]}."
+                )
+            valid = array_of(inputs["valid"]) > 0
+        return [Ask(image, bands, mask, statistics, place) for image, mask in zip(values, valid, strict=True)]
+
+    def _ask_v1(self, entry: dict[str, Any], number: int) -> Ask:
+        unknown = set(entry) - _V1_KEYS
+        if unknown or ("image" in entry) == ("scene" in entry):
+            raise malformed(f"instances[{number}] has {', '.join(sorted(entry)) or 'nothing'}; give image and bands, or scene.")
+        if "scene" in entry:
+            window = entry.get("window")
+            if window is not None and not (isinstance(window, list) and all(isinstance(part, int) for part in window)):
+                raise malformed(f"instances[{number}]: window must be [row, column, height, width].")
+            return Ask(address=_text_of(entry["scene"]), window=_window(window) if window is not None else None)
+        image = _array(entry["image"], np.float32, 3, f"instances[{number}]: image")
+        self._limits.check_images(1, *image.shape[1:])
+        names = entry.get("bands")
+        bands = _bands(names if isinstance(names, list) else [], image.shape[0])
+        valid = None
+        if "valid" in entry:
+            valid = _array(entry["valid"], np.float32, 2, f"instances[{number}]: valid") > 0
+            if valid.shape != image.shape[1:]:
+                raise malformed(
+                    f"instances[{number}]: valid has the shape {list(valid.shape)}, the image's pixels are {list(image.shape[1:])}."
+                )
+        statistics = _statistics(entry["statistics"], bands) if "statistics" in entry else None
+        return Ask(image, bands, valid, statistics, _place(entry))
+
+    def _check_sizes(self, asks: Sequence[Ask]) -> None:
+        """All images of a request together."""
+        self._limits.check_images(1, sum(ask.image.shape[1] * ask.image.shape[2] for ask in asks if ask.image is not None), 1)
+
+    async def _find(self, asks: Sequence[Ask], with_floes: bool) -> tuple[Served, list[Found]]:
+        """Work on all images of a request, which one model must fit."""
+        known = account()
+        models = self._models.segmenters  # of one moment, whatever comes into service meanwhile
+        IMAGES.labels(NAME).observe(len(asks))
+        if len({ask.image is None for ask in asks}) > 1:
+            raise malformed("images and references do not go together; ask for one kind at a time.")
+        passes: list[Pass] = []
+        if asks[0].image is None:
+            with self._readers.let_in():
+                passes = await self._readers.run(lambda check: self._opened(asks, models, with_floes, check), "read")
+
+        def work(check: Callable[[], None]) -> tuple[Served, list[Found]]:
+            asked = passes or [_image(ask, models, with_floes) for ask in asks]
+            model = _one_model(asked)
+            known.about |= {"input_sha256": _content_of(asked), "model_name": model.name, "version": model.version}
+            known.about |= {"model_sha256": model.sha256, "code_version": code_version()}
+            known.about["inputs"] = [
+                ask.address or f"image {'×'.join(map(str, one.window.shape))}" for ask, one in zip(asks, asked, strict=True)
+            ]
+            return model, [_found(one, with_floes, known.about, check) for one in asked]
+
+        return await self._gate.run(work)
+
+    def _opened(self, asks: Sequence[Ask], models: Sequence[Served], with_floes: bool, check: Callable[[], None]) -> list["Pass"]:
+        """The scenes that references name: what they bring into memory counts as if the request had held it."""
+        opened, pixels, size = [], 0, 0
+        for ask in asks:
+            check()
+            scene = self._allowed.open(ask.address)
+            height, width = scene.grid.shape
+            window = ask.window or Window(0, 0, height, width)
+            if window.row + window.height > height or window.col + window.width > width:
+                raise unusable(f"the window reaches beyond the scene, which has {height} rows and {width} columns.")
+            model = _model_for(scene, models)
+            config = model.network.config
+            bands = scene.bands if with_floes else [band for band in scene.bands if band in (*config.bands, INCIDENCE)]
+            # What the tiles that the window touches look at.
+            around = window.padded(config.tile_px + config.halo_px + config.local_px, scene.grid.shape)
+            pixels += window.height * window.width
+            size += (4 * len(bands) + len(scene.masks)) * around.height * around.width
+            self._limits.check_images(1, pixels, 1)
+            self._limits.check_body(size)
+            opened.append(Pass(ArrayScene.of_part(scene, around, bands), window, model))
+        return opened
+
+
+@dataclass(frozen=True)
+class Pass:
+    """An image or a part of a scene, in memory, and the model that reads it."""
+
+    scene: ArrayScene
+    window: Window
+    model: Served
+
+
+def _image(ask: Ask, models: Sequence[Served], with_floes: bool) -> Pass:
+    assert ask.image is not None  # noqa: S101 - it has no address
+    if with_floes and ask.place is None:
+        raise unusable("floes need to know where the image lies: give crs, transform (a, b, c, d, e, f) and time.")
+    scene = ArrayScene.of_image(ask.image, ask.bands, ask.valid, ask.statistics, ask.place or Place())
+    model = _model_for(scene, models)
+    surplus = [band for band in ask.bands if band not in (*model.network.config.bands, INCIDENCE)]
+    if surplus:
+        raise unusable(f"{model.name} does not read {', '.join(surplus)}; it reads {', '.join(model.network.config.bands)}.")
+    if not any(scene.statistics(band) for band in ask.bands):
+        raise unusable("the image has no pixel with a value; send one with at least some.")
+    return Pass(scene, scene.held, model)
+
+
+def _model_for(scene: Scene, models: Sequence[Served]) -> Served:
+    folder = model_for(scene, [model.folder for model in models])
+    return next(model for model in models if model.folder == folder)
+
+
+def _one_model(passes: Sequence[Pass]) -> Served:
+    chosen = {one.model.name: one.model for one in passes}
+    if len(chosen) > 1:
+        raise unusable(f"the scenes need different models ({', '.join(chosen)}); ask for those of one sensor at a time.")
+    return passes[0].model
+
+
+def plain(parameters: Any) -> dict[str, Any]:
+    """Parameters of REST or gRPC as plain values."""
+    return dict(to_http_parameters(parameters)) if parameters else {}
+
+
+def _found(one: Pass, with_floes: bool, about: Mapping[str, Any], check: Callable[[], None]) -> Found:
+    check()
+    _observe(one)
+    outlines = segment_window(one.model.network, one.scene, one.window, progress=lambda _text, _share: check())
+    return Found(outlines, _floes(one, outlines, about) if with_floes else None)
+
+
+def _observe(one: Pass) -> None:
+    """Count what the input is like, from every so many rows and columns."""
+    step = max(1, max(one.window.shape) // 128)
+    bands = [band for band in one.model.network.config.bands if band in one.scene.bands]
+    values, valid = read_scaled(one.scene, bands, one.window)
+    VALID.observe(float(valid.mean()))
+    for band, pixels in zip(bands, values, strict=True):
+        observe_input(band, pixels[::step, ::step], one.scene.statistics(band))
+
+
+def _floes(one: Pass, outlines: Outlines, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The floe table of a window as GeoJSON: written out once, as its measures read files by windows."""
+    from icegraph.graph import floe_table
+
+    with tempfile.TemporaryDirectory(prefix="icegraph-") as work:
+        saved = one.scene.save(Path(work), one.window)
+        height, width = one.window.shape
+        profile: dict[str, Any] = {"height": height, "width": width, "count": 1, "crs": saved.grid.crs, "transform": saved.grid.transform}
+        for name, pixels in (("labels", outlines.labels), ("floe_probability", outlines.probability)):
+            with write_tiles(Path(work) / f"{name}.tif", 256, dtype=str(pixels.dtype), **profile) as writer:
+                writer.write(Window(0, 0, height, width), pixels)
+        table = floe_table(Path(work), saved)
+    table.attrs["icegraph"] |= lineage([("request", str(about["input_sha256"])), (one.model.name, one.model.sha256)])
+    return to_geojson(table)
+
+
+def _content_of(passes: Sequence[Pass]) -> str:
+    """SHA-256 of the pixels that a request is about, by name."""
+    digest = hashlib.sha256()
+    for one in passes:
+        for name in sorted(one.scene.rasters):
+            pixels = one.scene.rasters[name]
+            digest.update(f"{name}\0{pixels.dtype.str}\0{pixels.shape}\0".encode())
+            digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _prediction(found: Found, names: Sequence[str]) -> dict[str, Any]:
+    maps = {name: getattr(found.outlines, name) for name in names if name != "floes"}
+    return maps | ({"floes": found.floes} if "floes" in names else {})
+
+
+def _v1_outputs(entry: Any, number: int) -> list[str]:
+    if not isinstance(entry, dict):
+        raise malformed(f"instances[{number}] must be a JSON object.")
+    names = entry.get("outputs", list(_DEFAULT))
+    if not isinstance(names, list) or not names:
+        raise malformed(f"instances[{number}]: outputs must be a list of names.")
+    _check_outputs(names)
+    return names
+
+
+def _check_outputs(names: Sequence[Any]) -> None:
+    unknown = [str(name)[:40] for name in names if name not in OUTPUTS]
+    if unknown or len(set(names)) < len(names):
+        raise malformed(
+            f"the outputs asked for are {', '.join(str(name)[:40] for name in names)}; those there are: {', '.join(OUTPUTS)}, each once."
+        )
+
+
+def _require(tensor: InferInput, datatypes: tuple[str, ...], dimensions: int) -> None:
+    if tensor.datatype not in datatypes:
+        raise unusable(f"input {tensor.name} is {tensor.datatype}; send {' or '.join(datatypes)}.")
+    if len(tensor.shape) != dimensions or any(size < 1 for size in tensor.shape):
+        raise unusable(f"input {tensor.name} has the shape {list(tensor.shape)}; it takes {dimensions} dimensions, none of them empty.")
+
+
+def _bands(names: Sequence[Any], channels: int) -> tuple[str, ...]:
+    bands = tuple(name.strip() if isinstance(name, str) else "" for name in names)
+    if len(bands) != channels or len(set(bands)) < channels or not all(band.isidentifier() and len(band) <= 40 for band in bands):
+        raise unusable(f"bands must name the image's {channels} bands, each once, such as red,green,blue.")
+    return bands
+
+
+def _statistics(said: Any, bands: Sequence[str]) -> dict[str, dict[str, float]]:
+    good = isinstance(said, dict) and set(said) == set(bands)
+    good = good and all(isinstance(one, dict) and {"p02", "p98"} <= set(one) for one in said.values())
+    if not good:
+        raise unusable(f"statistics must give p02 and p98 of each of {', '.join(bands)}.")
+    numbers = {band: {name: _number(said[band][name]) for name in ("p02", "p98")} for band in bands}
+    if not all(np.isfinite([*one.values()]).all() and one["p02"] <= one["p98"] for one in numbers.values()):
+        raise unusable("statistics: each p02 must be a finite number and at most its p98.")
+    return numbers
+
+
+def _place(said: Mapping[str, Any]) -> Place | None:
+    if not {"crs", "transform", "time"} & set(said):
+        return None
+    if not {"crs", "transform", "time"} <= set(said):
+        raise unusable("crs, transform and time go together: give all three, or none.")
+    transform = said["transform"]
+    if not isinstance(transform, list) or len(transform) != 6:
+        raise unusable("transform must be six numbers a, b, c, d, e, f: x = a·column + b·row + c, y = d·column + e·row + f.")
+    affine = Affine(*(_number(part) for part in transform))
+    if not np.isfinite(affine[:6]).all() or affine.determinant == 0:
+        raise unusable("transform cannot be inverted; give the image's own.")
+    crs = projected(said["crs"])
+    try:
+        time = datetime.fromisoformat(str(said["time"]))
+    except ValueError as error:
+        raise unusable("time must be as in 2026-11-21T10:30:00Z.") from error
+    pass_id = str(said.get("id", "request"))
+    if not pass_id.isprintable() or not 0 < len(pass_id) <= 200:
+        raise unusable("id must be a text of 1 to 200 printable characters.")
+    return Place(pass_id, time if time.tzinfo else time.replace(tzinfo=UTC), crs, affine)
+
+
+def _window(parts: Sequence[int]) -> Window:
+    if len(parts) != 4 or min(parts[:2]) < 0 or min(parts[2:]) < 1 or max(parts) > 1 << 30:
+        raise unusable("window must be row, column, height, width: whole numbers, within the scene.")
+    return Window(*parts)
+
+
+def _array(value: Any, dtype: type, dimensions: int, what: str) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.array(value, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise malformed(f"{what} must be numbers in rows of one length.") from error
+    if array.ndim != dimensions or 0 in array.shape:
+        raise unusable(f"{what} has {array.ndim} dimensions; it takes {dimensions}, none of them empty.")
+    return array
+
+
+def _text_of(value: Any) -> str:
+    try:
+        text = value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError as error:
+        raise malformed("a reference must be text.") from error
+    if not isinstance(text, str) or not 0 < len(text) <= 1200:
+        raise malformed("a reference must be a text, s3://BUCKET/KEY.")
+    return text
+
+
+def _json(text: Any, what: str) -> Any:
+    if not isinstance(text, str):
+        raise malformed(f"{what} must be JSON in a text.")
+    return parse_json(text.encode())
+
+
+def _integer(text: str) -> int:
+    if not text.strip().isdecimal() or len(text) > 12:
+        raise unusable("window must be row,column,height,width: whole numbers.")
+    return int(text)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise unusable(f"{str(value)[:40]!r} is not a number.") from error
