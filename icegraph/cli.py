@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from icegraph.commands import models
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
 from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
 from icegraph.store import read_refusal
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models.app)
 console = Console(highlight=False)
 _INTERRUPTED = 130
 _WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
@@ -114,10 +116,10 @@ def run(
     max_speed: MaxSpeed = 1.0,
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
-    from icegraph.laptop import LOG, known_segmenters, simulated_fields, track_passes, train_on_simulation
+    from icegraph.laptop import LOG, REGISTERED, known_segmenters, simulated_fields, track_passes, train_on_simulation
     from pipelines.local import run_local
 
-    own = delivered(out, LOG, "*/simulation.json", "*/champion.json", each=True, brings="models")
+    own = delivered(out, LOG, "*/simulation.json", "*/champion.json", "mlflow.db", each=True, brings="models")
     with _Follower() as follower, own as folder, brought(passes or []) as there, brought(truth) as known, _model(model) as named:
 
         def pipeline(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
@@ -132,6 +134,7 @@ def run(
         name_addresses(place / "manifest.json", place / "report.html", place / LOG)
         _print_headline(place / "metrics.json")
         _print_refusals(place)
+        _print_not_promoted(place / REGISTERED)
         gate = json.loads((place / "gate.json").read_text())
     results = inside(out, place.name)
     _print(f"\nReport: [bold]{escape(inside(results, 'report.html'))}[/bold]  ({follower.elapsed})")
@@ -382,6 +385,13 @@ def _print_refusals(place: Path) -> None:
     untracked = read_refusal(place / "tracks")
     if untracked:
         _print(f"[yellow]not tracked[/yellow] {escape(untracked.reason)}")
+
+
+def _print_not_promoted(path: Path) -> None:
+    """Which models were registered and are not in use, where models were trained."""
+    for outcome in json.loads(path.read_text()) if path.exists() else []:
+        if outcome["version"] and not outcome["champion"]:
+            _print(f"[yellow]not in use[/yellow] {outcome['name']}: {escape(outcome['told'])}")
 
 
 def _require_gate(gate: dict[str, Any], models: str) -> None:

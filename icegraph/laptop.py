@@ -25,6 +25,7 @@ RunPipeline = Callable[[str, dict[str, Any], Path, Path], dict[str, list[Path]]]
 
 
 LOG = "run.log"
+REGISTERED = "registered.json"
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,8 @@ def _run_and_keep(pipeline: str, arguments: dict[str, Any], place: Path, run: Ru
             source.replace(fresh / name)
         for model in [*outputs.get("segmenters", []), *outputs.get("matcher", [])]:
             model.replace(_made(fresh / "models") / model_name(model))
+        for folder in outputs.get("registered", []):
+            (folder / REGISTERED).replace(fresh / REGISTERED)
         for pass_id, scene in scene_folders(outputs["scenes"]).items():
             scene.replace(fresh / "passes" / pass_id / "scene")
         for file in (fresh / "results").iterdir():

@@ -28,6 +28,7 @@ class Outputs(NamedTuple):
     matcher: dsl.Model
     tracks: dsl.Dataset
     results: dsl.Dataset
+    registered: dsl.Dataset
 
 
 @dsl.pipeline(name="segmenters", description="One segmenter for each kind of sensor.")
@@ -59,7 +60,7 @@ def train_segmenters(
     return dsl.Collected(trained.outputs["model"])
 
 
-@dsl.pipeline(name="sea-ice-training", description="Train the segmenters and the matcher, and register them if they pass the gate.")
+@dsl.pipeline(name="sea-ice-training", description="Train the segmenters and the matcher, and put into use what is better.")
 def sea_ice_training(
     passes: list[str],
     truth: list[str],
@@ -72,13 +73,13 @@ def sea_ice_training(
     max_speed_m_s: float = 1.0,
     seed: int = 0,
 ) -> Outputs:
-    """Train, evaluate on held-out passes, and register what passes the gate.
+    """Train, evaluate on held-out passes, track the trainings, register what passes the gate and make the better ones champions.
 
     Args:
         passes: Where the passes are.
         truth: Places of the label rasters to train on.
         holdout: Places of the label rasters to evaluate on.
-        registry: Folder of the model registry.
+        registry: The model registry: a folder, one in S3, or the address of an MLflow server.
         start: Places of segmenters to go on from, at most one a sensor; the others begin with random weights.
         pretrain_steps: Self-supervised steps of each segmenter.
         steps: Supervised steps of each segmenter.
@@ -116,10 +117,16 @@ def sea_ice_training(
             only_known=True,
         )
     )
-    with dsl.If(verdict.outputs["Output"] == "pass", "gate"):
-        small(
-            register(segmenters=segmenters.output, matcher=matcher.outputs["model"], results=verdict.outputs["results"], registry=registry)
+    versions = medium(
+        register(
+            scenes=scenes.output,
+            segmenters=segmenters.output,
+            matcher=matcher.outputs["model"],
+            results=verdict.outputs["results"],
+            holdout=holdout,
+            registry=registry,
         )
+    )
     return Outputs(
         scenes=scenes.output,
         segmenters=segmenters.output,
@@ -127,4 +134,5 @@ def sea_ice_training(
         matcher=matcher.outputs["model"],
         tracks=tracks.outputs["tracks"],
         results=verdict.outputs["results"],
+        registered=versions.outputs["registered"],
     )

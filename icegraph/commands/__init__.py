@@ -1,0 +1,1 @@
+"""Commands of `icegraph`, a module a topic."""
