@@ -40,6 +40,10 @@ class StoreError(IceGraphError):
     """An object store that does not answer, refuses, or holds something else than was committed to it."""
 
 
+class StoreAwayError(StoreError):
+    """An object store that does not answer now, and may later."""
+
+
 class RegistryError(IceGraphError):
     """A registry that does not answer, holds something else than was registered, or refuses a step."""
 

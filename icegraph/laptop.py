@@ -13,6 +13,7 @@ from typing import Any
 
 from icegraph.errors import InputError, ModelError, PassError
 from icegraph.ingest import ingest
+from icegraph.ingest.manifest import Pass
 from icegraph.orphans import end_with_parent
 from icegraph.progress import Progress
 from icegraph.registry import SHIPPED, model_name, model_set
@@ -205,11 +206,6 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
     Raises:
         InputError: Nothing could be segmented.
     """
-    from icegraph.calibrate import calibrate
-    from icegraph.fuse import fuse
-    from icegraph.graph import read_floes, write_floes
-    from icegraph.segment import model_for, segment
-
     models = model_set(model).segmenters
     counts: dict[str, int] = {}
     _require_folder(out)
@@ -222,18 +218,42 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
         for number, entry in enumerate(entries):
             progress(f"segment: {entry.id}", number / len(entries))
             try:
-                calibrated = calibrate(entry, work / "calibrated")
+                counts[entry.id] = segment_pass(entry, manifest.partners, models, work, out / entry.id)
             except PassError as error:
                 refused.append(Refusal(str(entry.href), str(error)))
-                continue
-            scene = fuse(calibrated, manifest.partners, work / "scene")
-            with atomic_dir(out / entry.id) as fresh:
-                segment(scene, model_for(scene, models), fresh)
-                counts[entry.id] = len(read_floes(write_floes(fresh, scene)))
-                shutil.copytree(scene.folder, fresh / "scene", copy_function=link_or_copy)
     if not counts:
         manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
     return [*manifest.refused, *refused], counts
+
+
+def segment_pass(entry: Pass, partners: Sequence[Pass], models: Sequence[Path], work: Path, out: Path) -> int:
+    """Find the floes of one pass; `out`, with labels.tif, floes.parquet, item.json and scene/, appears whole at the end.
+
+    Args:
+        entry: The pass.
+        partners: AMSR2 data.
+        models: Segmenters.
+        work: A folder for what lies between.
+        out: The result.
+
+    Returns:
+        The number of floes.
+
+    Raises:
+        PassError: The pass cannot be used.
+        ModelError: No model fits it.
+    """
+    from icegraph.calibrate import calibrate
+    from icegraph.fuse import fuse
+    from icegraph.graph import read_floes, write_floes
+    from icegraph.segment import model_for, segment
+
+    scene = fuse(calibrate(entry, work / "calibrated"), partners, work / "scene")
+    with atomic_dir(out) as fresh:
+        segment(scene, model_for(scene, models), fresh)
+        count = len(read_floes(write_floes(fresh, scene)))
+        shutil.copytree(scene.folder, fresh / "scene", copy_function=link_or_copy)
+    return count
 
 
 def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: float) -> None:
