@@ -22,6 +22,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from icegraph.commands import models
+from icegraph.commands.tiles import tiles
+from icegraph.commands.trace import trace
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
 from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
 from icegraph.store import read_refusal
@@ -33,6 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app)
+app.command()(tiles)
+app.command()(trace)
 console = Console(highlight=False)
 _INTERRUPTED = 130
 _WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them

@@ -17,8 +17,8 @@ from icegraph.ingest.manifest import Pass
 from icegraph.orphans import end_with_parent
 from icegraph.progress import Progress
 from icegraph.registry import SHIPPED, model_name, model_set
-from icegraph.scene import link_or_copy, scene_folders
-from icegraph.store import Refusal, atomic_dir, folder_beside
+from icegraph.scene import Scene, link_or_copy, scene_folders
+from icegraph.store import Refusal, atomic_dir, folder_beside, sha256
 from icegraph.truth import find_truth
 
 RunPipeline = Callable[[str, dict[str, Any], Path, Path], dict[str, list[Path]]]
@@ -254,6 +254,31 @@ def segment_pass(entry: Pass, partners: Sequence[Pass], models: Sequence[Path], 
         count = len(read_floes(write_floes(fresh, scene)))
         shutil.copytree(scene.folder, fresh / "scene", copy_function=link_or_copy)
     return count
+
+
+def segment_raster(raster: Path, model: str | None, work: Path) -> tuple[Path, str]:
+    """Segment a raster by itself, for what is read from its maps.
+
+    Args:
+        raster: A pass.
+        model: Name or folder of a model or a set of models.
+        work: Gets the maps.
+
+    Returns:
+        Folder of the maps, and the version of the model that made them: its name and the first digits of its SHA-256.
+
+    Raises:
+        InputError: It is not one pass, or cannot be used.
+        ModelError: No model fits it.
+    """
+    from icegraph.segment import model_for
+
+    models = model_set(model).segmenters
+    manifest = ingest([raster], work)
+    entry = manifest.require_scenes()[0]
+    segment_pass(entry, manifest.partners, models, work, work / "maps")
+    chosen = model_for(Scene.open(work / "maps" / "scene"), models)
+    return work / "maps", f"{model_name(chosen)} {sha256(chosen)[:12]}"
 
 
 def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: float) -> None:

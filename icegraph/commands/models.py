@@ -38,6 +38,14 @@ InUse = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Name = Annotated[str, typer.Argument(help="Name of the models, such as segmenter-sar.", metavar="NAME")]
 Because = Annotated[str, typer.Option("--because", help="Why; kept in the trail.", metavar="TEXT")]
+Services = Annotated[
+    list[str],
+    typer.Option("--service", help="InferenceService that is to serve the champions. May be given again.", metavar="NAMESPACE/NAME"),
+]
+Store = Annotated[
+    str, typer.Option("--store", help="Where services read sets of models from.", envvar="ICEGRAPH_MODEL_STORE", metavar="s3://…")
+]
+Canary = Annotated[list[int], typer.Option("--canary", help="Percent of the traffic to begin with. May be given again.", min=1, max=99)]
 _REGISTRY = "out/models"
 
 
@@ -117,9 +125,15 @@ def promote(
     because: Because = "",
     registry: Place = _REGISTRY,
     models: InUse = None,
+    service: Services = [],
+    store: Store = "",
+    canary: Canary = [10],
 ) -> None:
-    """Try a version on the pinned evaluation set beside the champion and, if it is no worse, promote it."""
-    from icegraph.registry.lifecycle import promote
+    """Try a version on the pinned evaluation set beside the champion and, if it is no worse, promote it.
+
+    Services are led to the champions step by step; where one does not become ready, the promotion is rolled back.
+    """
+    from icegraph.registry.lifecycle import promote, roll_back
     from icegraph.registry.model_set import SHIPPED
     from icegraph.trial import judge_with
 
@@ -135,27 +149,38 @@ def promote(
             status.update(f"{escape(text)}  {share:.0%}")
 
         step = promote(open_registry, found, to, in_use, judge_with(open_registry, [in_use, SHIPPED], Path(work), tell), because)
+        try:
+            _roll_out(open_registry, in_use, service, store, canary)
+        except RegistryError as error:
+            if step.before:
+                roll_back(open_registry, name, in_use, because=str(error))
+            raise
     _print_step(step)
 
 
 @app.command()
-def rollback(name: Name, because: Because = "", registry: Place = _REGISTRY, models: InUse = None) -> None:
-    """Put the champion before the present one into use again, byte for byte."""
+def rollback(
+    name: Name, because: Because = "", registry: Place = _REGISTRY, models: InUse = None, service: Services = [], store: Store = ""
+) -> None:
+    """Put the champion before the present one into use again, byte for byte; services are led back to it at once."""
     from icegraph.registry.lifecycle import roll_back
 
     with _opened(registry, write=True) as (open_registry, folder):
         step = roll_back(open_registry, name, models or folder, because)
+        _roll_out(open_registry, models or folder, service, store, [])
     _print_step(step)
 
 
 @app.command()
-def deploy(name: Name, registry: Place = _REGISTRY, models: InUse = None) -> None:
-    """Bring the champion to a folder of models in use, as after an outage of the registry, or for a server that is new."""
+def deploy(registry: Place = _REGISTRY, models: InUse = None, service: Services = [], store: Store = "", canary: Canary = [10]) -> None:
+    """Bring the champions into use, as for a server that is new, or after a step that was cut off."""
     from icegraph.registry.lifecycle import bring_champion
 
-    with _opened(registry, write=models is None) as (open_registry, folder):
-        open_registry.settle(name)
-        print(bring_champion(open_registry, name, models or folder))
+    with _opened(registry, write=True) as (open_registry, folder):
+        for name in open_registry.names():
+            if "champion" in open_registry.settle(name):
+                print(bring_champion(open_registry, name, models or folder))
+        _roll_out(open_registry, models or folder, service, store, canary)
 
 
 @app.command()
@@ -208,6 +233,16 @@ def _opened(place: str, write: bool = False) -> "Iterator[tuple[Registry, Path]]
         raise RegistryError(place, "is no registry", "train with `icegraph run`, or name one with --registry")
     with registry_at(place) as found:
         yield found
+
+
+def _roll_out(registry: "Registry", in_use: Path, services: Sequence[str], store: str, canary: Sequence[int]) -> None:
+    """Lead services to the champions, where there are services."""
+    from icegraph.registry.kserve import InferenceService, publish, roll_out
+
+    if services and not store:
+        raise InputError("--service", "says nothing of where services read models from", "name it with --store s3://BUCKET/NAME")
+    if services:
+        roll_out([InferenceService(address) for address in services], publish(registry, in_use, store), canary)
 
 
 def _named(registry: "Registry", text: str) -> "Version":
