@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from icegraph.commands import models
+from icegraph.commands.search import search, trial
 from icegraph.commands.tiles import tiles
 from icegraph.commands.trace import trace
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
@@ -35,6 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app)
+app.command()(search)
+app.command()(trial)
 app.command()(tiles)
 app.command()(trace)
 console = Console(highlight=False)

@@ -1,12 +1,13 @@
 """Training: raw passes and known floes to models, held to the gate.
 
-ingest → [calibrate → fuse] × pass → [segment-train] × sensor → segment → graph-build → gnn-train → track → evaluate → register
+ingest → [calibrate → fuse] × pass → [segment-train] × sensor → segment → graph-build → gnn-train → track → evaluate → register → deploy
 """
 
 from typing import NamedTuple
 
 from kfp import dsl
 
+from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.gnn_train.component import gnn_train
 from components.graph_build.component import graph_build
@@ -72,6 +73,9 @@ def sea_ice_training(
     matcher_steps: int = 200,
     max_speed_m_s: float = 1.0,
     seed: int = 0,
+    services: list[str] = [],  # noqa: B006
+    store: str = "",
+    canary: list[int] = [10],  # noqa: B006
 ) -> Outputs:
     """Train, evaluate on held-out passes, track the trainings, register what passes the gate and make the better ones champions.
 
@@ -86,6 +90,9 @@ def sea_ice_training(
         matcher_steps: Steps of the matcher.
         max_speed_m_s: How fast a floe may drift.
         seed: Same seed, same models.
+        services: InferenceServices that are to serve the champions, each NAMESPACE/NAME.
+        store: `s3://BUCKET/NAME` that they read models from; empty: nothing is deployed.
+        canary: Percents of the traffic that new champions get, one after the other, before all.
     """
     found = small(ingest(passes=passes))
     scenes = passes_to_scenes(manifest=found.outputs["manifest"], pass_ids=found.outputs["pass_ids"])
@@ -127,6 +134,8 @@ def sea_ice_training(
             registry=registry,
         )
     )
+    with dsl.If(store != "", "deploy"):
+        small(deploy(registered=versions.outputs["registered"], registry=registry, services=services, store=store, canary=canary))
     return Outputs(
         scenes=scenes.output,
         segmenters=segmenters.output,

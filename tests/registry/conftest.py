@@ -79,7 +79,7 @@ class Server:
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *store, *where], stdout=log, stderr=log)
-        for _ in range(600):
+        for _ in range(1500):
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
                 return
             assert self._process.poll() is None, (self._folder / "log").read_text()
@@ -93,9 +93,10 @@ class Server:
             self._process = None
 
 
-@pytest.fixture
-def server(empty_registry: Path, tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "server", empty_registry / "mlflow.db")
+@pytest.fixture(scope="session")
+def server(empty_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that is running when a test begins."""
+    server = Server(tmp_path_factory.mktemp("mlflow") / "server", empty_registry / "mlflow.db")
     server.start()
     yield server
     server.stop()

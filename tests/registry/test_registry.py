@@ -1,7 +1,6 @@
 """Runs, versions, aliases and trails, in a folder and behind a server."""
 
 import json
-import shutil
 import sqlite3
 from pathlib import Path
 
@@ -93,7 +92,8 @@ def test_a_registry_that_was_moved_finds_its_artifacts(place, make_model, tmp_pa
     moved = Registry(tmp_path / "moved")
     assert moved.verify() == []
     assert moved.fetch(version, tmp_path / "there").is_dir()
-    assert Path(moved.track(make_model("b"))) and not place.exists()
+    moved.track(make_model("b"))
+    assert not place.exists()
 
 
 def test_a_trail_that_was_altered_is_found(registry, place, make_model) -> None:
@@ -151,16 +151,15 @@ def test_a_server_keeps_what_a_folder_keeps(server, make_model, tmp_path) -> Non
     assert registry.champion("segmenter-sar") is None
 
 
-def test_a_server_that_is_gone_in_mid_run_is_told_and_the_same_call_completes_the_work(server, make_model, tmp_path, monkeypatch) -> None:
+def test_a_server_that_is_gone_in_mid_run_is_told_and_the_same_call_completes_the_work(server, make_model, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     registry = Registry(server.url)
-    made = make_model("a")
+    made = make_model("b")
     registry.track(made)
     server.stop()
     with pytest.raises(RegistryError, match=rf"^{server.url}: does not answer; see that it runs"):
         registry.register(made, "m", {})
     server.start()
     version = registry.register(made, "m", {})
-    assert [run["run_id"] for run in registry.runs("training")] == [version.run_id]
+    assert [run["run_id"] for run in registry.runs("training") if run["tags"]["icegraph.sha256"] == sha256(made)] == [version.run_id]
     assert registry.verify() == []
-    shutil.rmtree(tmp_path / "server" / "artifacts")
