@@ -74,8 +74,8 @@ def run_trial(
         if SCORES[kind] not in held:
             raise InputError(lessons.folder, "has too few passes to hold one out", "give three passes with known floes or more")
         score = float(held[SCORES[kind]])
-        tags = {f"setting.{name}": str(value) for name, value in settings.items()}
-        registry.track(model, {"score": score}, SEARCH, kind=kind, **tags)
+        tags = {"kind": kind} | {f"setting.{name}": str(value) for name, value in settings.items()}
+        registry.track(model, model.name, {"score": score}, SEARCH, tags)
     return score
 
 

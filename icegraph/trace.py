@@ -202,6 +202,8 @@ def _add_item(history: History, file: Path) -> None:
     parents = [Node(parent["sha256"], "unseen", parent["name"]) for parent in properties.get("icegraph:parents", [])]
     for parent in parents:
         if parent.name == said.get("id"):  # the scene before AMSR2 was added, which is not kept
+            files = [Node(raw["sha256"], "file", raw["name"]) for raw in properties.get("icegraph:raw", [])]
+            history.add(_pass(parent.name), files)
             history.add(replace(parent, kind="scene"), [_pass(parent.name)])
     made_by = str(properties.get("processing:software", {}).get("icegraph", ""))
     history.add(Node(sha256(file), kind, str(said.get("id", "")), str(file.parent), made_by), parents)

@@ -131,7 +131,7 @@ def register_trained(
                 measured = _measured(verdict) if model_name(model) in first else judge_with(registry, [in_use, SHIPPED], Path(work))
                 outcomes.append(_promoted(registry, version, in_use, measured))
             else:
-                registry.track(model, figures)
+                registry.track(model, model_name(model), figures)
                 reason = "no pass of its sensor was judged" if gate["passed"] else "the gate did not let it pass"
                 outcomes.append({"name": model_name(model), "version": None, "champion": False, "told": f"not registered: {reason}"})
     return outcomes

@@ -173,14 +173,22 @@ class Registry:
 
     # What is put there
 
-    def track(self, model: Path, figures: Mapping[str, float] | None = None, experiment: str = TRAINING, **tags: str) -> str:
+    def track(
+        self,
+        model: Path,
+        name: str,
+        figures: Mapping[str, float] | None = None,
+        experiment: str = TRAINING,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
         """Keep the training that made a model as a run; once for the same model, however often it is told.
 
         Args:
             model: Model folder.
+            name: What the model is called.
             figures: Figures that it was judged by afterwards, name → number.
             experiment: Which of MLflow's experiments it belongs to.
-            **tags: What else the run says.
+            tags: What else the run says.
 
         Returns:
             The run's id.
@@ -191,8 +199,13 @@ class Registry:
         """
         record, digest = read_record(model), model_sha256(model)
         with self._speaking():
-            run_id = self._run(experiment, f"{model.resolve().name} {digest[:DIGITS]}", digest)
-            self._log(run_id, record, figures or {}, tags | {"icegraph.code_version": record.code_version or code_version()})
+            run_id = self._run(experiment, f"{name} {digest[:DIGITS]}", digest)
+            self._log(
+                run_id,
+                record,
+                figures or {},
+                {**(tags or {}), "icegraph.name": name} | {"icegraph.code_version": record.code_version or code_version()},
+            )
             run = self._client.get_run(run_id)
             if run.info.status != "FINISHED":
                 with tempfile.TemporaryDirectory() as work:
@@ -224,8 +237,8 @@ class Registry:
             InputError: The name cannot be used.
         """
         digest = model_sha256(model)
-        run_id = self.track(model, figures)
-        found = [one for one in self.versions(checked_name(name)) if one.sha256 == digest]
+        run_id = self.track(model, checked_name(name), figures)
+        found = [one for one in self.versions(name) if one.sha256 == digest]
         if not found:
             tags = {
                 _SHA256: digest,

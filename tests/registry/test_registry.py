@@ -17,7 +17,7 @@ PASSED = {"passed": True, "criteria": []}
 
 
 def test_a_training_is_tracked_with_its_parameters_curves_and_parents(registry, make_model) -> None:
-    run_id = registry.track(make_model("a", seed=7), FIGURES)
+    run_id = registry.track(make_model("a", seed=7), "segmenter-sar", FIGURES)
     run = mlflow.MlflowClient(f"sqlite:///{registry.place}/mlflow.db").get_run(run_id)  # MLflow's own reader
     assert run.info.status == "FINISHED"
     assert {"seed": "7", "steps": "75", "config.sensor": "sar"}.items() <= run.data.params.items()
@@ -40,7 +40,7 @@ def test_a_training_told_again_is_one_run_and_one_version(registry, make_model) 
     first = registry.register(made, "segmenter-sar", FIGURES, PASSED)
     before = [run["figures"] for run in registry.runs("training")]
     assert registry.register(made, "segmenter-sar", FIGURES, PASSED) == first
-    assert registry.track(made, FIGURES) == first.run_id
+    assert registry.track(made, "segmenter-sar", FIGURES) == first.run_id
     assert [run["figures"] for run in registry.runs("training")] == before
     assert len(registry.versions("segmenter-sar")) == 1
     assert len(registry.trail("segmenter-sar").steps) == 1
@@ -92,7 +92,7 @@ def test_a_registry_that_was_moved_finds_its_artifacts(place, make_model, tmp_pa
     moved = Registry(tmp_path / "moved")
     assert moved.verify() == []
     assert moved.fetch(version, tmp_path / "there").is_dir()
-    moved.track(make_model("b"))
+    moved.track(make_model("b"), "m")
     assert not place.exists()
 
 
@@ -155,7 +155,7 @@ def test_a_server_that_is_gone_in_mid_run_is_told_and_the_same_call_completes_th
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     registry = Registry(server.url)
     made = make_model("b")
-    registry.track(made)
+    registry.track(made, "m")
     server.stop()
     with pytest.raises(RegistryError, match=rf"^{server.url}: does not answer; see that it runs"):
         registry.register(made, "m", {})
