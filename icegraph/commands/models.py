@@ -97,7 +97,7 @@ def compare(
     registry: Place = _REGISTRY,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the figures, parameters and parents of two versions."""
+    """Compare the figures and parameters of two versions: those that differ."""
     with _opened(registry) as (open_registry, _):
         pair = [_named(open_registry, text) for text in (first, second)]
         runs = {run["run_id"]: run for run in open_registry.runs("training")}
@@ -135,6 +135,7 @@ def promote(
     """
     from icegraph.registry.lifecycle import promote, roll_back
     from icegraph.registry.model_set import SHIPPED
+    from icegraph.registry.trail import CHAMPION
     from icegraph.trial import judge_with
 
     with (
@@ -150,7 +151,7 @@ def promote(
 
         step = promote(open_registry, found, to, in_use, judge_with(open_registry, [in_use, SHIPPED], Path(work), tell), because)
         try:
-            _roll_out(open_registry, in_use, service, store, canary)
+            _roll_out(open_registry, in_use, service if to == CHAMPION else [], store, canary)
         except RegistryError as error:
             if step.before:
                 roll_back(open_registry, name, in_use, because=str(error))

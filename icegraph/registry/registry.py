@@ -375,7 +375,7 @@ class Registry:
                 continue
             if there != aliases:
                 wrong.append(
-                    f"{name}: its aliases are {_shown(there)}, its trail tells {_shown(aliases)}; a new step, or `repair`, mends it."
+                    f"{name}: its aliases are {_shown(there)}, its trail tells {_shown(aliases)}; `icegraph models deploy` mends it."
                 )
             versions = self.versions(name)
             for number, version in enumerate(versions):
