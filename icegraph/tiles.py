@@ -12,7 +12,7 @@ padded to full size and marked, and only pixels that the raster has are judged.
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256 as sha256_of
 from pathlib import Path
@@ -224,9 +224,9 @@ def _from_maps(maps: Path) -> Callable[[Window], tuple[dict[str, Any], Predictio
         seen = np.isfinite(chance)
         if not seen.any():
             return _described(chance[seen], window), Prediction()
-        shares = [float((classes[seen] == kind).mean()) for kind in (_FLOE, _BRASH, _WATER)]
-        found = len(np.unique(labels[labels > 0]))
-        return _described(chance[seen], window), Prediction(*shares, float(chance[seen].mean(dtype=np.float64)), found)
+        floe, brash, water = (float((classes[seen] == kind).mean()) for kind in (_FLOE, _BRASH, _WATER))
+        mean, found = float(chance[seen].mean(dtype=np.float64)), len(np.unique(labels[labels > 0]))
+        return _described(chance[seen], window), Prediction(floe, brash, water, mean, found)
 
     return predict
 
@@ -238,7 +238,7 @@ def _described(seen: NDArray[Any], window: Window) -> dict[str, Any]:
     return {"valid_share": share, "lowest": ends[0], "highest": ends[1]}
 
 
-def _health(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _health(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     empty = [row["tile"] for row in rows if row["valid_share"] == 0]
     flat = [row["tile"] for row in rows if row["valid_share"] > 0 and row["lowest"] == row["highest"]]
     warnings = [f"{len(empty)} tiles have no valid pixel"] if empty else []

@@ -278,8 +278,8 @@ def _about(file: Path) -> dict[str, Any]:
     """What a table says of itself, as pandas keeps it."""
     import pyarrow.parquet as pq
 
-    kept = json.loads((pq.read_schema(file).metadata or {}).get(b"pandas", b"{}"))
-    return dict(kept.get("attributes", {}).get(ABOUT, {}))
+    kept = json.loads((pq.read_metadata(file).metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
+    return dict(kept.get(ABOUT, {}))
 
 
 def _read(file: Path) -> dict[str, Any]:

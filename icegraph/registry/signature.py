@@ -25,10 +25,13 @@ def describe(model: Path, run_id: str) -> None:
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     kind = str(config.get("kind", "")).removeprefix("icegraph-")
     inputs, outputs = _tensors(config)
-    schemas = [Schema([TensorSpec(np.dtype(dtype), shape, name) for name, dtype, shape in part]) for part in (inputs, outputs)]
     flavour = {"icegraph": {"kind": kind, "config": "config.json", "weights": "model.safetensors"}}
     told = {"bands": config["bands"]} if "bands" in config else {}
-    signature = ModelSignature(*schemas) if inputs else None
+
+    def schema(tensors: Tensors) -> Schema:
+        return Schema([TensorSpec(np.dtype(dtype), shape, name) for name, dtype, shape in tensors])
+
+    signature = ModelSignature(schema(inputs), schema(outputs)) if inputs else None
     Model(artifact_path=model.name, run_id=run_id, flavors=flavour, signature=signature, metadata=told).save(str(model / DESCRIPTION))
 
 
