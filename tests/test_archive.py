@@ -12,23 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from s3_relay import Relay
 
-from icegraph.archive import MADE, run_shard, shards, summary
+import icegraph.calibrate
+import icegraph.fuse
+import icegraph.graph
+import icegraph.segment  # noqa: F401
+from icegraph.archive import MADE, Outcome, run_shard, shards, summary
 from icegraph.ingest import Manifest, ingest
 from icegraph.registry import SHIPPED
 from icegraph.simulate import simulate
 from icegraph.store import open_store, sha256
 
 MODELS = [SHIPPED / "segmenter-optical"]
-FORK = multiprocessing.get_context("fork")  # torch is imported once, and not used before the fork
+FORK = multiprocessing.get_context("fork")  # what is imported above is imported once; torch is not used before the fork
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """Three small optical passes, and one that looks well and is cut off."""
+    """Two small optical passes, and one between them that looks well and is cut off."""
     out = tmp_path_factory.mktemp("archive")
-    simulate(out / "field", seed=3, size_km=32.0, passes=4, interval_h=3.0, views=("optical",))
+    simulate(out / "field", seed=3, size_km=32.0, passes=3, interval_h=3.0, views=("optical",))
     listed = ingest([out / "field" / "passes"], out / "manifest")
     for file in listed.scenes[1].files:
         if file.path.suffix == ".tif":
@@ -37,8 +42,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def _shard(manifest: Manifest, lake: str, work: Path, told: Path, settings: Mapping[str, Any]) -> None:
-    import torch
-
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
     outcomes = run_shard(manifest, [entry.id for entry in manifest.scenes], MODELS, lake, work, **settings)
@@ -69,18 +72,16 @@ def content(lake: str | Path) -> dict[str, tuple[int, str]]:
 
 def test_shards_hold_every_pass_once_in_order(manifest: Manifest) -> None:
     ids = [entry.id for entry in manifest.scenes]
-    assert shards(manifest, 3) == [",".join(ids[:3]), ids[3]]
+    assert shards(manifest, 2) == [",".join(ids[:2]), ids[2]]
 
 
 def test_a_pass_that_cannot_be_used_is_told_and_the_rest_goes_on(manifest: Manifest, tmp_path: Path) -> None:
     outcomes = finished(manifest, tmp_path / "lake", tmp_path)
-    assert [one["state"] for one in outcomes] == ["done", "refused", "done", "done"]
+    assert [one["state"] for one in outcomes] == ["done", "refused", "done"]
     assert manifest.scenes[1].files[0].path.stem.split(".")[0] in outcomes[1]["reason"]
-    assert set(content(tmp_path / "lake")) == {f"floes/{manifest.scenes[k].id}" for k in (0, 2, 3)}
-    from icegraph.archive import Outcome
-
+    assert set(content(tmp_path / "lake")) == {f"floes/{manifest.scenes[k].id}" for k in (0, 2)}
     said = summary(manifest, [Outcome(**one) for one in outcomes])
-    assert said["states"] == {"done": 3, "refused": 1}
+    assert said["states"] == {"done": 2, "refused": 1}
     assert [row["pass_id"] for row in said["not_archived"]] == [manifest.scenes[1].id]
 
 
@@ -88,7 +89,7 @@ def test_a_shard_run_twice_changes_nothing(manifest: Manifest, tmp_path: Path) -
     finished(manifest, tmp_path / "lake", tmp_path)
     before, files = content(tmp_path / "lake"), sha256(tmp_path / "lake")
     again = finished(manifest, tmp_path / "lake", tmp_path)
-    assert [one["state"] for one in again] == ["already there", "refused", "already there", "already there"]
+    assert [one["state"] for one in again] == ["already there", "refused", "already there"]
     assert sha256(tmp_path / "lake") == files
     assert {number for number, _ in before.values()} == {1}
 
@@ -96,7 +97,7 @@ def test_a_shard_run_twice_changes_nothing(manifest: Manifest, tmp_path: Path) -
 def test_killed_twenty_times_the_lake_ends_with_the_same_bytes(manifest: Manifest, tmp_path: Path) -> None:
     start = time.monotonic()
     finished(manifest, tmp_path / "whole", tmp_path)
-    per_pass = (time.monotonic() - start) / 3
+    per_pass = (time.monotonic() - start) / 2
     expected, chance = content(tmp_path / "whole"), random.Random(20)
     kills, rounds = 0, 0
     while kills < 20:
@@ -104,7 +105,7 @@ def test_killed_twenty_times_the_lake_ends_with_the_same_bytes(manifest: Manifes
         lake = tmp_path / f"lake-{rounds}"
         while True:
             process, told = started(manifest, lake, tmp_path)
-            process.join(chance.uniform(0, 1.5 * per_pass))
+            process.join(chance.uniform(0, 1.2 * per_pass))
             if process.exitcode is not None:
                 break
             process.kill()
@@ -134,7 +135,7 @@ def test_a_store_that_is_gone_for_half_a_minute_is_waited_for(manifest: Manifest
     assert process.exitcode is None
     relay.gone = False
     process.join()
-    assert [one["state"] for one in json.loads(told.read_text())] == ["done", "refused", "done", "done"]
+    assert [one["state"] for one in json.loads(told.read_text())] == ["done", "refused", "done"]
     assert {number for number, _ in content(f"s3://{bucket}/lake").values()} == {1}
 
 
