@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -44,6 +45,15 @@ console = Console(highlight=False)
 _INTERRUPTED = 130
 _WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
 _UsageError = typer.BadParameter.mro()[1]  # Typer keeps its name to itself
+
+
+class Network(StrEnum):
+    """The networks of `icegraph.segment`, by name."""
+
+    unet = "unet"
+    linknet = "linknet"
+    segformer = "segformer"
+    threshold = "threshold"
 
 
 Passes = Annotated[
@@ -193,6 +203,44 @@ def segment(passes: Passes, out: Out, model: ModelOption = None) -> None:
     for pass_id, number in counts.items():
         table.add_row(pass_id, str(number), escape(inside(out, pass_id)))
     console.print(table, soft_wrap=True)
+    for refusal in refused:
+        _print_refused(refusal.reason)
+
+
+@app.command()
+def train(
+    passes: Passes,
+    truth: TruthOption,
+    out: Out,
+    network: Annotated[Network, typer.Option("--network", help="What learns.")] = Network.unet,
+    start: Annotated[
+        str | None, typer.Option("--start", help="Segmenter to go on from: its bands, network and weights.", metavar="NAME_OR_PATH")
+    ] = None,
+    pretrain_steps: Annotated[int, typer.Option("--pretrain-steps", help="Steps without labels, repainting hidden patches.", min=0)] = 0,
+    steps: Annotated[int, typer.Option("--steps", help="Steps with known floes.", min=1)] = 1000,
+    batch: Annotated[int, typer.Option("--batch", help="Crops a step.", min=1)] = 8,
+    tile_px: Annotated[int, typer.Option("--tile", help="Side of the tiles it will predict, pixels; a multiple of 16.", min=16)] = 512,
+    hold_out: Annotated[bool, typer.Option(help="Keep one labelled pass in eight for validation.")] = False,
+    seed: Seed = 0,
+    registry: models.Place = models.REGISTRY,
+) -> None:
+    """Train a segmenter on PASSes of which --truth knows floes, and track it; stopped and called again, it goes on."""
+    from icegraph.laptop import train_segmenter
+    from icegraph.registry import model_name, model_set
+    from icegraph.trial import registry_at
+
+    settings: dict[str, Any] = {"pretrain_steps": pretrain_steps, "steps": steps, "batch": batch, "tile_px": tile_px, "seed": seed}
+    settings |= {"hold_out": hold_out, "halo_px": min(64, tile_px)}
+    with _Follower() as follower, delivered(out, "config.json") as place, brought(passes) as there, brought(truth) as known:
+        if start is None:
+            settings["network"] = {"arch": network.value}
+        with _model(start) as named:
+            if named is not None:
+                settings["start"] = model_set(named).segmenters[0]
+            refused = train_segmenter(_existing(there), known, place, follower, **settings)
+        with registry_at(registry) as (runs, _):
+            runs.track(place, model_name(place))
+    _print(f"Model: [bold]{escape(out)}[/bold]")
     for refusal in refused:
         _print_refused(refusal.reason)
 

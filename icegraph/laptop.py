@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from icegraph.errors import InputError, ModelError, PassError
-from icegraph.ingest import ingest
+from icegraph.ingest import Manifest, ingest
 from icegraph.ingest.manifest import Pass
 from icegraph.orphans import end_with_parent
 from icegraph.progress import Progress
@@ -215,12 +215,9 @@ def segment_passes(passes: Sequence[Path], out: Path, model: str | None, progres
         entries = manifest.require_scenes()
         for entry in entries:
             own_folder(out / entry.id, "item.json")
-        for number, entry in enumerate(entries):
-            progress(f"segment: {entry.id}", number / len(entries))
-            try:
-                counts[entry.id] = segment_pass(entry, manifest.partners, models, work, out / entry.id)
-            except PassError as error:
-                refused.append(Refusal(str(entry.href), str(error)))
+        for number, scene in enumerate(_scenes(manifest, work, refused)):
+            progress(f"segment: {scene.id}", number / len(entries))
+            counts[scene.id] = _segment_scene(scene, models, out / scene.id)
     if not counts:
         manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
     return [*manifest.refused, *refused], counts
@@ -245,10 +242,14 @@ def segment_pass(entry: Pass, partners: Sequence[Pass], models: Sequence[Path], 
     """
     from icegraph.calibrate import calibrate
     from icegraph.fuse import fuse
+
+    return _segment_scene(fuse(calibrate(entry, work / "calibrated"), partners, work / "scene"), models, out)
+
+
+def _segment_scene(scene: Scene, models: Sequence[Path], out: Path) -> int:
     from icegraph.graph import read_floes, write_floes
     from icegraph.segment import model_for, segment
 
-    scene = fuse(calibrate(entry, work / "calibrated"), partners, work / "scene")
     with atomic_dir(out) as fresh:
         segment(scene, model_for(scene, models), fresh)
         count = len(read_floes(write_floes(fresh, scene)))
@@ -279,6 +280,57 @@ def segment_raster(raster: Path, model: str | None, work: Path) -> tuple[Path, s
     segment_pass(entry, manifest.partners, models, work, work / "maps")
     chosen = model_for(Scene.open(work / "maps" / "scene"), models)
     return work / "maps", f"{model_name(chosen)} {sha256(chosen)[:12]}"
+
+
+def train_segmenter(passes: Sequence[Path], truth: Sequence[Path], out: Path, progress: Progress, **settings: Any) -> list[Refusal]:
+    """Train a segmenter on passes, of which some have known floes; the others serve pre-training.
+
+    Args:
+        passes: Passes of one sensor.
+        truth: Label rasters, or folders of them (see `icegraph.truth`).
+        out: The model's folder.
+        progress: Is told where it stands.
+        **settings: Further arguments of `icegraph.segment.fit_segmenter`.
+
+    Returns:
+        The passes refused.
+
+    Raises:
+        InputError: Nothing can be learnt from, or the passes are of several sensors.
+    """
+    from icegraph.segment import fit_segmenter
+
+    own_folder(out, "config.json")
+    with folder_beside(out.with_name(f"{out.name}-scenes")) as work:
+        manifest = ingest(passes, work)
+        refused: list[Refusal] = []
+        manifest.require_scenes()
+        scenes = [Scene.open(_kept(scene, work / "all" / scene.id)) for scene in _scenes(manifest, work, refused)]
+        if not scenes:
+            manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
+        sensors = sorted({scene.sensor for scene in scenes})
+        if len(sensors) > 1:
+            raise InputError(", ".join(map(str, passes)), f"are of {' and '.join(sensors)}", "train a model for each kind of sensor")
+        fit_segmenter([scene.folder for scene in scenes], find_truth(truth), out, sensor=sensors[0], progress=progress, **settings)
+    return [*manifest.refused, *refused]
+
+
+def _scenes(manifest: Manifest, work: Path, refused: list[Refusal]) -> Iterator[Scene]:
+    """Each pass, calibrated and fused, in a folder that the next one takes; those that cannot be used are added to `refused`."""
+    from icegraph.calibrate import calibrate
+    from icegraph.fuse import fuse
+
+    for entry in manifest.require_scenes():
+        try:
+            calibrated = calibrate(entry, work / "calibrated")
+        except PassError as error:
+            refused.append(Refusal(str(entry.href), str(error)))
+            continue
+        yield fuse(calibrated, manifest.partners, work / "scene")
+
+
+def _kept(scene: Scene, place: Path) -> Path:
+    return Path(shutil.copytree(scene.folder, place, copy_function=link_or_copy))
 
 
 def track_folder(folder: Path, out: Path, model: str | None, max_speed_m_s: float) -> None:

@@ -15,8 +15,9 @@ from icegraph.store import folder_beside
 from icegraph.truth import find_truth, identities
 
 SEGMENTER, MATCHER = "segmenter", "matcher"
-SPACES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    SEGMENTER: {"crop": (96, 128, 160), "batch": (2, 4, 8), "decoder": (16, 32, 64), "detail": (8, 16, 32), "local_px": (10, 20, 40)},
+Setting = int | str
+SPACES: Mapping[str, Mapping[str, tuple[Setting, ...]]] = {
+    SEGMENTER: {"network": ("unet", "linknet", "segformer"), "crop": (96, 128, 160), "batch": (2, 4, 8), "local_px": (10, 20, 40)},
     MATCHER: {"steps": (100, 200, 400, 800)},
 }
 SCORES = {SEGMENTER: "pq", MATCHER: "f1"}  # of `held_out` in a model's history
@@ -42,7 +43,7 @@ class Lessons:
 
 
 def run_trial(
-    kind: str, lessons: Lessons, settings: Mapping[str, int], registry: Registry, work: Path, progress: Progress = silent
+    kind: str, lessons: Lessons, settings: Mapping[str, Setting], registry: Registry, work: Path, progress: Progress = silent
 ) -> float:
     """Train a model with some settings, and keep the training as a run of the experiment `search`.
 
@@ -81,7 +82,7 @@ def run_trial(
 
 def search(
     kind: str, lessons: Lessons, trials: int, registry: Registry, out: Path, progress: Progress = silent
-) -> tuple[dict[str, int], float]:
+) -> tuple[dict[str, Setting], float]:
     """Look for good settings with Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
     Args:
@@ -122,6 +123,8 @@ def search(
 def _train_segmenter(lessons: Lessons, settings: dict[str, Any], model: Path, progress: Progress) -> None:
     from icegraph.segment import fit_segmenter
 
+    if "network" in settings:
+        settings["network"] = {"arch": settings["network"]}
     known = find_truth(lessons.truth)
     scenes = [place for pass_id, place in _scenes(lessons.folder, lessons.sensor).items() if pass_id in known]
     fit_segmenter(scenes, known, model, sensor=lessons.sensor, steps=lessons.steps, seed=lessons.seed, progress=progress, **settings)

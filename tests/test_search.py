@@ -70,7 +70,10 @@ def test_a_setting_that_nobody_knows_is_told(lessons: Lessons, tmp_path: Path) -
 
 def test_katib_searches_the_same_space_with_a_command_that_there_is() -> None:
     experiment = yaml.safe_load(KATIB.read_text())["spec"]
-    space = {one["name"]: tuple(map(int, one["feasibleSpace"]["list"])) for one in experiment["parameters"]}
+    space = {
+        one["name"]: tuple(int(value) if value.isdigit() else value for value in one["feasibleSpace"]["list"])
+        for one in experiment["parameters"]
+    }
     assert space == SPACES["segmenter"]
     template = experiment["trialTemplate"]
     (container,) = template["trialSpec"]["spec"]["template"]["spec"]["containers"]

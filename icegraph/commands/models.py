@@ -46,11 +46,11 @@ Store = Annotated[
     str, typer.Option("--store", help="Where services read sets of models from.", envvar="ICEGRAPH_MODEL_STORE", metavar="s3://…")
 ]
 Canary = Annotated[list[int], typer.Option("--canary", help="Percent of the traffic to begin with. May be given again.", min=1, max=99)]
-_REGISTRY = "out/models"
+REGISTRY = "out/models"
 
 
 @app.command("list")
-def list_models(registry: Place = _REGISTRY, as_json: AsJson = False) -> None:
+def list_models(registry: Place = REGISTRY, as_json: AsJson = False) -> None:
     """List every version, with what it is and its score."""
     from icegraph.registry.lifecycle import score
 
@@ -69,7 +69,7 @@ def list_models(registry: Place = _REGISTRY, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    name: Name, version: Annotated[str, typer.Argument(metavar="[VERSION]")] = "", registry: Place = _REGISTRY, as_json: AsJson = False
+    name: Name, version: Annotated[str, typer.Argument(metavar="[VERSION]")] = "", registry: Place = REGISTRY, as_json: AsJson = False
 ) -> None:
     """Show a version's figures and card, or without VERSION a name's versions and its audit trail."""
     with _opened(registry) as (open_registry, _):
@@ -94,7 +94,7 @@ def show(
 def compare(
     first: Annotated[str, typer.Argument(help="NAME/VERSION; the version a number, digits or an alias.", metavar="A")],
     second: Annotated[str, typer.Argument(metavar="B")],
-    registry: Place = _REGISTRY,
+    registry: Place = REGISTRY,
     as_json: AsJson = False,
 ) -> None:
     """Compare the figures and parameters of two versions: those that differ."""
@@ -123,7 +123,7 @@ def promote(
     version: Annotated[str, typer.Argument(help="Its number, the first digits of its SHA-256, or its alias.", metavar="VERSION")],
     to: Annotated[str, typer.Option("--to", help="challenger or champion.", metavar="ALIAS")],
     because: Because = "",
-    registry: Place = _REGISTRY,
+    registry: Place = REGISTRY,
     models: InUse = None,
     service: Services = [],
     store: Store = "",
@@ -161,7 +161,7 @@ def promote(
 
 @app.command()
 def rollback(
-    name: Name, because: Because = "", registry: Place = _REGISTRY, models: InUse = None, service: Services = [], store: Store = ""
+    name: Name, because: Because = "", registry: Place = REGISTRY, models: InUse = None, service: Services = [], store: Store = ""
 ) -> None:
     """Put the champion before the present one into use again, byte for byte; services are led back to it at once."""
     from icegraph.registry.lifecycle import roll_back
@@ -173,7 +173,7 @@ def rollback(
 
 
 @app.command()
-def deploy(registry: Place = _REGISTRY, models: InUse = None, service: Services = [], store: Store = "", canary: Canary = [10]) -> None:
+def deploy(registry: Place = REGISTRY, models: InUse = None, service: Services = [], store: Store = "", canary: Canary = [10]) -> None:
     """Bring the champions into use, as for a server that is new, or after a step that was cut off."""
     from icegraph.registry.lifecycle import bring_champion
 
@@ -188,7 +188,7 @@ def deploy(registry: Place = _REGISTRY, models: InUse = None, service: Services 
 def pin(
     folder: Annotated[Path, typer.Argument(help="What `icegraph segment` or `icegraph run` wrote.", metavar="DIR")],
     truth: Annotated[list[Path], typer.Option("--truth", help="Label rasters, or folders of them.", metavar="PATH")],
-    registry: Place = _REGISTRY,
+    registry: Place = REGISTRY,
 ) -> None:
     """Pin the evaluation set that promotions are decided on: scenes of DIR and their known floes."""
     from icegraph.scene import scene_folders
@@ -203,7 +203,7 @@ def pin(
 
 
 @app.command()
-def verify(registry: Place = _REGISTRY, models: InUse = None) -> None:
+def verify(registry: Place = REGISTRY, models: InUse = None) -> None:
     """Hold every version against its SHA-256, the aliases against the trail, and what is in use against the champions."""
     with _opened(registry) as (open_registry, folder), console.status("verifying") as status:
         wrong = open_registry.verify(models or folder, lambda text, _: status.update(escape(text)))

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from icegraph.commands.models import REGISTRY, Place
 from icegraph.errors import InputError
 
 console = Console(highlight=False)
@@ -18,7 +19,6 @@ Truth = Annotated[list[Path], typer.Option("--truth", help="Label rasters, or fo
 Sensor = Annotated[str, typer.Option("--sensor", help="sar or optical, for a segmenter.")]
 Steps = Annotated[int, typer.Option("--steps", help="Supervised steps of a segmenter.", min=1)]
 Seed = Annotated[int, typer.Option("--seed", help="Of every trial.")]
-Place = Annotated[str, typer.Option("--registry", help="Where each trial is kept as a run.", envvar="ICEGRAPH_REGISTRY", metavar="PLACE")]
 
 
 def search(
@@ -30,7 +30,7 @@ def search(
     sensor: Sensor = "optical",
     steps: Steps = 200,
     seed: Seed = 0,
-    registry: Place = "out/models",
+    registry: Place = REGISTRY,
 ) -> None:
     """Look for better settings of a trainer; every trial is tracked."""
     from icegraph.registry import Registry
@@ -53,18 +53,18 @@ def trial(
     sensor: Sensor = "optical",
     steps: Steps = 200,
     seed: Seed = 0,
-    registry: Place = "out/models",
+    registry: Place = REGISTRY,
 ) -> None:
     """Train once with some settings and print `score=…`, as Katib's trials do; the trial is tracked."""
     from icegraph.registry import Registry
     from icegraph.search import Lessons, run_trial
 
-    chosen = {}
+    chosen: dict[str, int | str] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
-        if not value.isdigit():
-            raise InputError(setting, "is not a setting", "write NAME=VALUE, the value a whole number")
-        chosen[name] = int(value)
+        if not (name and value):
+            raise InputError(setting, "is not a setting", "write NAME=VALUE")
+        chosen[name] = int(value) if value.isdigit() else value
     with tempfile.TemporaryDirectory() as work:
         score = run_trial(kind, Lessons(folder, tuple(truth), sensor, steps, seed), chosen, Registry(registry), Path(work))
     print(f"score={score:.6f}")

@@ -52,7 +52,7 @@ def read_record(model: Path) -> Record:
         if path[0] == "held_out" and isinstance(value, int | float):
             figures[name] = float(value)
         elif isinstance(value, str) and len(value) == _SHA256_DIGITS:
-            parents[path[-1]] = value
+            parents[".".join(path[1:] if path[0] == "parents" else path)] = value
         else:
             parameters[name] = str(value)[:_LONGEST_VALUE]
     for name, value in _read(model / "config.json").items():

@@ -21,7 +21,8 @@ from icegraph.truth import IGNORE, read_labels
 FloatArray = NDArray[np.float32]
 UNKNOWN = 255  # class of a pixel of which nothing is known
 NOT_FLOE = 254  # class of a pixel of which only that is known
-ZOOM = (0.7, 1.8)
+ZOOM = (0.6, 1.8)
+_ON_FLOES = 0.9  # share of the crops that lie about a known floe, where a chip has any
 _NEAR_PX = 2.5
 _SMALLEST_PX = 16  # a whole floe below this after zooming cannot be told from brash: it is left out of the loss
 
@@ -45,6 +46,11 @@ class Chip:
     classes: NDArray[np.uint8]
     source: str
     radar: bool = False
+
+    @property
+    def floes(self) -> int:
+        """How many are known."""
+        return len(np.unique(self.labels[self.labels > 0]))
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,12 @@ def _cut(scene: Scene, window: Window, truth: Path | None, bands: Sequence[str])
         kinds = _read_classes(truth, scene, window)
         classes[(kinds == WATER) & (labels == 0)] = WATER
         classes[(kinds == BRASH) & (labels == 0)] = BRASH
-        classes[(labels == IGNORE) | ~valid] = UNKNOWN
+        classes[labels == IGNORE] = UNKNOWN
         labels[labels == IGNORE] = 0
+        bare = _read_negatives(truth, scene, window)
+        classes[bare] = NOT_FLOE
+        classes[~valid] = UNKNOWN
+        labels[bare] = 0
     return Chip(values, valid, labels, classes, scene.id, scene.sensor == "sar")
 
 
@@ -159,12 +169,28 @@ def _read_classes(truth: Path, scene: Scene, window: Window) -> NDArray[np.uint8
     return pixels
 
 
+def _read_negatives(truth: Path, scene: Scene, window: Window) -> NDArray[np.bool_]:
+    """Where [H, W] `<stem>.negatives.tif` beside a label raster says, by more than 0, that there are no floes."""
+    path = truth.with_name(truth.name.removesuffix(".tif").removesuffix(".labels") + ".negatives.tif")
+    if not path.exists():
+        return np.zeros(window.shape, bool)
+    kinds = read_labels(path, scene.grid, window)
+    return np.asarray((kinds > 0) & (kinds != IGNORE))
+
+
 def _zoomed(chip: Chip, size: int, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.uint32], NDArray[np.uint8]]:
     """A random place of the chip at a random zoom, `size` × `size`; unknown and invalid where the chip does not reach."""
     zoom = float(np.exp(rng.uniform(*np.log(ZOOM))))
     side = round(size / zoom)
-    height, width = chip.valid.shape
-    row, col = (int(rng.integers(min(0, extent - side), max(0, extent - side) + 1)) for extent in (height, width))
+    shape = chip.valid.shape
+    floes = np.flatnonzero(chip.labels)
+    if floes.size and rng.random() < _ON_FLOES:
+        centre = np.divmod(int(rng.choice(floes)), shape[1])
+        corner = [int(middle) - int(rng.integers(side // 4, side - side // 4)) for middle in centre]
+    else:
+        corner = [int(rng.integers(min(0, extent - side), max(0, extent - side) + 1)) for extent in shape]
+    row, col = (int(np.clip(at, min(0, extent - side), max(0, extent - side))) for at, extent in zip(corner, shape, strict=True))
+    height, width = shape
     place = np.clip((np.arange(size) + 0.5) / zoom, 0, side - 1).astype(int)
     rows, cols = place + row, place + col
     inside = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))

@@ -9,7 +9,9 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
    watershed of the distance map with a bounded reach, which is enough as markers end only `marker_px` inside the boundary.
 3. *Holes*: what is enclosed in one floe becomes part of it, if it is small, or not large and not surely water; so do islands, pieces
    with no gap to the one floe around them.
-4. Areas are counted over all windows, small floes are dropped, ids made dense in the order of each floe's first marker pixel.
+4. Areas and convex hulls are gathered over all windows. A piece with bays is cut where that gives rounder ones (`icegraph.segment.split`).
+   Small floes are dropped, and what is still too ragged to be one: fields of slush and consolidated pack come out as one piece with bays
+   and holes. Ids are made dense in the order of each floe's first marker pixel, those that were cut off last.
 """
 
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from scipy.ndimage import find_objects, label, maximum_filter
 
 from icegraph.grid import Window, tiles
 from icegraph.segment.model import FloeRule
+from icegraph.segment.split import SOLID, Hulls, cut, filling
 
 FloatArray = NDArray[np.float32]
 IdArray = NDArray[np.uint32]
@@ -31,6 +34,7 @@ WINDOW = 1024
 STEPS = 14
 HOLE_PX = 64  # holes and islands are looked at if they fit into a square of this side
 HALO = STEPS + 2 * HOLE_PX  # what a window must see beyond its sides
+CUT_PX = 512  # larger pieces are not cut, so that memory stays bounded
 _POND_PX = 24  # so small a hole is a melt pond or noise, whatever the network says
 _DOUBT = 0.1  # a larger one is filled only if the network gives it this much floe probability on the mean: a lead has next to none
 _ENCLOSED = 0.85  # share of a hole's rim that is one floe's
@@ -79,6 +83,7 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
     """
     numbers = _mark(maps, shape, rule, markers, size)
     areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    hulls = Hulls(len(areas))
     for window in tiles(shape, size):
         outer = window.padded(HALO, shape)
         grown = numbers[markers.read(outer)]
@@ -88,9 +93,31 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
         pixels = grown[window.within(outer).slices]
         floes.write(window, pixels)
         areas += np.bincount(pixels.ravel(), minlength=len(areas))
-    kept = areas >= rule.min_area_px
+        hulls.add(window, pixels)
+    hull_areas, boxes = hulls.measure()
+    areas, solidity = _cut_ragged(maps, floes, areas, areas / np.maximum(hull_areas, 1), boxes)
+    kept = (areas >= rule.min_area_px) & (solidity >= rule.min_solidity)
     kept[0] = False
     return Floes(floes, np.where(kept, np.cumsum(kept), 0).astype(np.uint32))
+
+
+def _cut_ragged(
+    maps: Maps, floes: IdRaster, areas: NDArray[np.int64], solidity: NDArray[np.float64], boxes: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Cut the floes that fill little of their hulls; gives areas and solidity of all, those cut off at the end."""
+    more: list[tuple[int, float]] = []
+    for floe in np.flatnonzero((solidity < SOLID) & (areas > 0) & ((boxes[:, 1::2] - boxes[:, ::2]).max(1) <= CUT_PX)):
+        top, bottom, left, right = boxes[floe].tolist()
+        window = Window(top, left, bottom - top, right - left)
+        ids = floes.read(window)
+        parts = cut(ids == floe, maps(window)[1])
+        if parts.max() > 1:
+            pieces = [int(floe), *range(len(areas) + len(more), len(areas) + len(more) + int(parts.max()) - 1)]
+            floes.write(window, np.where(parts > 0, np.array([0, *pieces], np.uint32)[parts], ids))
+            count, filled = np.bincount(parts.ravel()), filling(parts)
+            areas[floe], solidity[floe] = count[1], filled[1]
+            more += zip(count[2:].tolist(), filled[2:].tolist(), strict=True)
+    return np.append(areas, [area for area, _ in more]).astype(np.int64), np.append(solidity, [filled for _, filled in more])
 
 
 def marker_pixels(probability: FloatArray, distance: FloatArray, rule: FloeRule) -> NDArray[np.bool_]:

@@ -18,7 +18,8 @@ from icegraph.grid import Grid, Window, tiles
 from icegraph.progress import Progress, silent
 from icegraph.scene import BLOCK, Scene, write_band, write_item
 from icegraph.segment.instances import WINDOW, Floes, find_floes
-from icegraph.segment.model import BRASH, CONFIG, FLOE, STRIDE, WATER, WEIGHTS, Segmenter, load_segmenter
+from icegraph.segment.model import BRASH, CONFIG, FLOE, WATER, WEIGHTS, Segmenter, load_segmenter
+from icegraph.segment.networks import STRIDE
 from icegraph.segment.normalise import network_input, read_scaled
 from icegraph.store import atomic_dir, lineage, sha256
 

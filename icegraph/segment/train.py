@@ -1,35 +1,49 @@
-"""Train a segmenter: first without labels, by repainting hidden patches, then with known floes; last, tune how pixels become floes."""
+"""Train a segmenter: first without labels, by repainting hidden patches, then with known floes; last, tune how pixels become floes.
+
+Every example is a function of the seed, the phase and the step alone, so that a training that was stopped goes on to the same weights,
+whoever prepares the examples.
+"""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 
 from icegraph.errors import InputError, ModelError
 from icegraph.progress import Progress, silent
 from icegraph.scene import Scene
+from icegraph.segment.checkpoint import Checkpoint
 from icegraph.segment.chips import Chip, Crop, crop_at_random, cut_chips
 from icegraph.segment.losses import repaint_loss, segment_loss
-from icegraph.segment.model import CONFIG, STRIDE, WEIGHTS, FloeRule, Segmenter, SegmenterConfig, load_segmenter
+from icegraph.segment.model import CONFIG, WEIGHTS, FloeRule, Segmenter, SegmenterConfig, load_segmenter
+from icegraph.segment.networks import STRIDE, ThresholdSizes
 from icegraph.segment.normalise import INPUTS
-from icegraph.segment.tune import score, tune_rule
+from icegraph.segment.tune import score, tune_rule, tune_threshold
 from icegraph.store import atomic_dir, code_version, sha256
 
 History = list[dict[str, float | str]]
 
-_MOST_CHIPS = 192  # about 1 MB each at five bands
+_MOST_CHIPS = 64  # about 4 MB each at five bands
+_CHIP = 3  # side of a chip, crops
 _HELD_OUT = 8  # one scene in so many is kept for validation
-_TUNED_ON = 16  # chips
-_RATE = 3e-3  # lower ones suit simulated scenes as well and real ones less
+_TUNED_ON = 6  # chips
+_RATE = 2e-3
 _EPOCH = 25  # steps
+_NAMES = {
+    "threshold": "threshold on local brightness",
+    "unet": "U-Net",
+    "linknet": "LinkNet",
+    "segformer": "SegFormer with a branch at full resolution",
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,11 @@ class Budget:
     crop: int = 128
     batch: int = 4
 
+    def __post_init__(self) -> None:
+        if self.crop % STRIDE or self.crop < 2 * STRIDE or min(self.steps, self.batch) < 1 or self.pretrain_steps < 0:
+            told = f"crop {self.crop}, batch {self.batch}, steps {self.steps}, pretrain_steps {self.pretrain_steps}"
+            raise InputError("budget", told, f"crop must be a multiple of {STRIDE}, the others positive")
+
 
 def fit_segmenter(
     scenes: Sequence[Path],
@@ -61,17 +80,20 @@ def fit_segmenter(
     steps: int = Budget.steps,
     crop: int = Budget.crop,
     batch: int = Budget.batch,
+    hold_out: bool = True,
     seed: int = 0,
     progress: Progress = silent,
     **settings: Any,
 ) -> None:
     """Train a segmenter and write its folder: `config.json`, `model.safetensors`, `history.json`, `README.md`.
 
-    Trains on a GPU where there is one. On a CPU, the same scenes, seed, budget, version and number of threads give the same bytes.
+    Trains on a GPU where there is one. On a CPU, the same scenes, seed, budget, version and number of threads give the same bytes, also if
+    the training is stopped and called again: it goes on from the last of the states that it keeps beside `out` while it trains.
 
     Args:
         scenes: Folders of scenes of one sensor.
-        truth: Pass id → label raster (see `icegraph.truth`); `<stem>.classes.tif` beside it is used where it exists.
+        truth: Pass id → label raster (see `icegraph.truth`); `<stem>.classes.tif` and `<stem>.negatives.tif` beside it are used where they
+            exist.
         out: The model's folder.
         sensor: `sar` or `optical`.
         unlabelled: Folders of further scenes, for pre-training only.
@@ -80,6 +102,7 @@ def fit_segmenter(
         steps: See `Budget`.
         crop: See `Budget`.
         batch: See `Budget`.
+        hold_out: Keep one labelled scene in eight for validation. Where they overlap in place and time they tell little.
         seed: Of weights, crops and augmentation.
         progress: Told what is being done and the share done, 0..1.
         **settings: Fields of `SegmenterConfig` that differ from its defaults, or from those of `start`.
@@ -88,43 +111,54 @@ def fit_segmenter(
         InputError: No scene has truth or a pixel to learn from, or a budget that cannot be.
         ModelError: `start` cannot be read, or is of another sensor.
     """
+    budget = Budget(pretrain_steps, steps, crop, batch)
     labelled = [path for path in scenes if Scene.open(path).id in truth]
     if not labelled:
         raise InputError(scenes[0] if scenes else "scenes", "no scene has known floes", "give the truth of at least one of the scenes")
-    if crop % STRIDE or crop < 2 * STRIDE or min(steps, batch) < 1 or pretrain_steps < 0:
-        raise InputError(
-            "budget", f"crop {crop}, batch {batch}, steps {steps}", f"crop must be a multiple of {STRIDE}, the others positive"
-        )
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     model = _new(scenes, sensor, settings) if start is None else _known(start, sensor, settings)
     config = model.config
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster than the usual layout
-    side = -(-3 * crop // 2)
+    side = _CHIP * crop
     chips = cut_chips(labelled, truth, config.bands, side, _MOST_CHIPS, rng)
-    train, held_out = _split(chips)
-    history: History = []
-    total = pretrain_steps + steps
-
-    if pretrain_steps:
-        others = [path for path in dict.fromkeys([*scenes, *unlabelled]) if path not in labelled]
-        bare = cut_chips(others, {}, config.bands, side, _MOST_CHIPS // 2, rng) if others else []
-        batches = _batches([*train, *bare], crop, batch, config, rng)
-        for epoch in _pretrain(model, batches, pretrain_steps, rng):
-            history.append(epoch)
-            progress("pre-train on hidden patches", float(epoch["step"]) / total)
-    checks = list(_batches(held_out, crop, len(held_out), config, np.random.default_rng(seed)).__next__()) if held_out else []
-    batches = _batches(train, crop, batch, config, rng)
-    for epoch in _train(model, batches, steps, checks):
-        history.append(epoch)
-        progress("train on known floes", (pretrain_steps + float(epoch["step"])) / total)
-    model.eval().cpu()
-    rule = tune_rule(model, [*held_out, *train][:_TUNED_ON])
-    scores = score(model, held_out, rule) if held_out else {}
-    config = config.model_copy(update={"rule": rule})
+    train, held_out = _split(chips) if hold_out else (chips, [])
     parents = {Scene.open(path).id: sha256(path / "item.json") for path in dict.fromkeys([*scenes, *unlabelled])}
-    _save(out, model, config, history, scores, parents, seed, Budget(pretrain_steps, steps, crop, batch), start)
+    labels = {name: sha256(truth[name]) for name in sorted(parents.keys() & truth.keys())}
+    origin = None if start is None else sha256(start / WEIGHTS)
+    record = {
+        "parents": parents,
+        "labels": labels,
+        "goes_on_from": origin,
+        "software": code_version(),
+        "seed": seed,
+        "budget": asdict(budget),
+    }
+    if isinstance(config.network, ThresholdSizes):
+        config, history = tune_threshold(config, (held_out or train)[:_TUNED_ON]), []
+        model = Segmenter(config).eval()
+        _save(out, model, config, record | _figures(model, held_out, config.rule, history), budget)
+        return
+    others = [path for path in dict.fromkeys([*scenes, *unlabelled]) if path not in labelled]
+    with Checkpoint(out, record | {"config": config.model_dump(mode="json")}) as checkpoint:
+        history = checkpoint.history
+        if pretrain_steps and not checkpoint.done("pretrain"):
+            bare = cut_chips(others, {}, config.bands, side, _MOST_CHIPS, rng) if others else []
+            for epoch in _pretrain(model, [*train, *bare], budget, seed, checkpoint):
+                history.append(epoch)
+                progress("pre-train on hidden patches", float(epoch["step"]) / (pretrain_steps + steps))
+        for epoch in _train(model, train, held_out, budget, seed, checkpoint):
+            history.append(epoch)
+            progress("train on known floes", (pretrain_steps + float(epoch["step"])) / (pretrain_steps + steps))
+        model.eval().cpu()
+        rule = tune_rule(model, held_out[:_TUNED_ON]) if held_out else config.rule
+        config = config.model_copy(update={"rule": rule})
+        _save(out, model, config, record | _figures(model, held_out, rule, history), budget)
+
+
+def _figures(model: Segmenter, held_out: Sequence[Chip], rule: FloeRule, history: History) -> dict[str, Any]:
+    return {"held_out": score(model, held_out, rule) if held_out else {}, "epochs": history}
 
 
 def _new(scenes: Sequence[Path], sensor: str, settings: Mapping[str, Any]) -> Segmenter:
@@ -153,76 +187,126 @@ def _split(chips: list[Chip]) -> tuple[list[Chip], list[Chip]]:
     return [chip for chip in chips if chip.source not in held_out], [chip for chip in chips if chip.source in held_out]
 
 
-def _batches(chips: list[Chip], size: int, batch: int, config: SegmenterConfig, rng: np.random.Generator) -> Iterator[list[Crop]]:
-    """Crops without end: all chips in random order, then again."""
-    queue: list[int] = []
-    while True:
-        crops = []
-        for _ in range(batch):
-            queue = queue or rng.permutation(len(chips)).tolist()
-            crops.append(crop_at_random(chips[queue.pop()], size, config.local_px, config.distance_cap_px, rng))
-        yield crops
+class _Examples(Dataset[tuple[Tensor, ...]]):
+    """Batch `step` of a phase: inputs, classes, distance and near (see `Crop`), each [B, …]."""
+
+    def __init__(self, chips: Sequence[Chip], budget: Budget, config: SegmenterConfig, seed: Sequence[int]) -> None:
+        self._chips, self._budget, self._config, self._seed = chips, budget, config, seed
+        # A chip with many floes has more to tell, and yet no region may drown the others.
+        weights = np.sqrt([1.0 + chip.floes for chip in chips])
+        self._weights = weights / weights.sum()
+
+    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng([*self._seed, step])
+        chips = rng.choice(len(self._chips), self._budget.batch, p=self._weights)
+        size, reach, cap = self._budget.crop, self._config.local_px, self._config.distance_cap_px
+        return _stack([crop_at_random(self._chips[index], size, reach, cap, rng) for index in chips])
+
+    def from_step(self, first: int, last: int) -> Iterator[tuple[Tensor, ...]]:
+        """The batches of the steps first … last, prepared in another process while the network learns, where there is a core for it."""
+        workers = min(1, (os.cpu_count() or 1) - 1)
+        steps = cast(Any, range(first, last + 1))
+        return iter(
+            DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, multiprocessing_context="fork" if workers else None)
+        )
 
 
-def _pretrain(model: Segmenter, batches: Iterator[list[Crop]], steps: int, rng: np.random.Generator) -> Iterator[dict[str, float | str]]:
+def _stack(crops: Sequence[Crop]) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(np.stack([getattr(crop, name) for crop in crops])) for name in ("inputs", "classes", "distance", "near"))
+
+
+def _pretrain(
+    model: Segmenter, chips: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint
+) -> Iterator[dict[str, float | str]]:
     """Masked image modelling (SimMIM, Xie et al. 2022, doi 10.48550/arXiv.2111.09886): hide patches, repaint them, judge only them."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=steps, pct_start=0.2)
+    steps = budget.pretrain_steps
+    optimiser, schedule = _descent(model, steps)
+    first = checkpoint.resume("pretrain", {"model": model}, optimiser, schedule)
     model.train()
     losses: list[float] = []
-    for step in range(1, steps + 1):
-        inputs = _stack([crop.inputs for crop in next(batches)], model)
-        hidden = _hide(inputs.shape, rng).to(inputs.device)
-        shown = inputs * ~hidden
-        loss = repaint_loss(model.reconstruct(shown), inputs, hidden)
-        _descend(model, optimiser, loss)
+    batches = _Examples(chips, budget, model.config, (seed, 0)).from_step(first, steps)
+    for step, (inputs, *_) in enumerate(batches, first):
+        inputs = _to(inputs, model)
+        hidden = _hide(inputs.shape, np.random.default_rng([seed, 0, step, 1])).to(inputs.device)
+        with _half(inputs.device):
+            repainted = model.reconstruct(inputs * ~hidden)
+        _descend(model, optimiser, repaint_loss(repainted.float(), inputs, hidden), losses)
         schedule.step()
-        losses.append(loss.item())
         if step % _EPOCH == 0 or step == steps:
             yield {"phase": "pretrain", "step": step, "loss": round(float(np.mean(losses)), 6)}
-            losses = []
+            losses.clear()
+            checkpoint.keep("pretrain", step, steps, {"model": model}, optimiser)
 
 
-def _train(model: Segmenter, batches: Iterator[list[Crop]], steps: int, checks: list[Crop]) -> Iterator[dict[str, float | str]]:
+def _train(
+    model: Segmenter, chips: Sequence[Chip], held_out: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint
+) -> Iterator[dict[str, float | str]]:
     """Supervised training; the model ends with the moving average of its weights, which is steadier than the last ones."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=_RATE, total_steps=steps, pct_start=0.15)
-    decay = min(0.98, 1 - 5 / (steps + 5))
+    steps = budget.steps
+    optimiser, schedule = _descent(model, steps)
+    decay = min(0.99, 1 - 5 / (steps + 5))
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+    first = checkpoint.resume("train", {"model": model, "average": average}, optimiser, schedule)
+    checks = _checks(held_out, budget, model.config, seed)
     losses: list[float] = []
-    for step in range(1, steps + 1):
+    for step, batch in enumerate(_Examples(chips, budget, model.config, (seed, 1)).from_step(first, steps), first):
         model.train()
-        loss = _loss(model, next(batches))
-        _descend(model, optimiser, loss)
+        _descend(model, optimiser, _loss(model, batch), losses)
         schedule.step()
         average.update_parameters(model)
-        losses.append(loss.item())
         if step % _EPOCH == 0 or step == steps:
             epoch: dict[str, float | str] = {"phase": "train", "step": step, "loss": round(float(np.mean(losses)), 6)}
             if checks:
-                epoch["held_out_loss"] = round(_check(cast(Segmenter, average.module), checks), 6)
+                average.eval()
+                with torch.inference_mode():
+                    epoch["held_out_loss"] = round(
+                        float(np.mean([_loss(cast(Segmenter, average.module), check).item() for check in checks])), 6
+                    )
             yield epoch
-            losses = []
+            losses.clear()
+            checkpoint.keep("train", step, steps, {"model": model, "average": average}, optimiser)
     model.load_state_dict(average.module.state_dict())
 
 
-def _loss(model: Segmenter, crops: list[Crop]) -> Tensor:
-    logits, distance = model(_stack([crop.inputs for crop in crops], model))
-    classes, true_distance, near = (_stack([getattr(crop, name) for crop in crops], model) for name in ("classes", "distance", "near"))
-    return segment_loss(logits, distance, classes.long(), true_distance, near)
+def _checks(held_out: Sequence[Chip], budget: Budget, config: SegmenterConfig, seed: int) -> list[tuple[Tensor, ...]]:
+    """A crop of each held-out chip, the same throughout the training."""
+    crops = (
+        crop_at_random(chip, budget.crop, config.local_px, config.distance_cap_px, np.random.default_rng([seed, 2, index]))
+        for index, chip in enumerate(held_out)
+    )
+    return [_stack([crop]) for crop in crops]
 
 
-def _check(model: Segmenter, crops: list[Crop]) -> float:
-    model.eval()
-    with torch.inference_mode():
-        return float(np.mean([_loss(model, [crop]).item() for crop in crops]))
+def _descent(model: Segmenter, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=_RATE, weight_decay=0.01)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=_RATE, total_steps=steps, pct_start=0.15)
 
 
-def _descend(model: Segmenter, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def _half(device: torch.device) -> torch.autocast:
+    """Convolutions in bfloat16 where the device has instructions for it: there it takes half the time, elsewhere many times as long."""
+    able = device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=able)
+
+
+def _to(array: Tensor, model: Segmenter) -> Tensor:
+    """Where the model is, and in its layout."""
+    array = array.to(next(model.parameters()).device)
+    return array.to(memory_format=torch.channels_last) if array.ndim == 4 else array
+
+
+def _loss(model: Segmenter, batch: tuple[Tensor, ...]) -> Tensor:
+    inputs, classes, distance, near = (_to(part, model) for part in batch)
+    with _half(inputs.device):
+        logits, depth = model(inputs)
+    return segment_loss(logits.float(), depth.float(), classes.long(), distance, near)
+
+
+def _descend(model: Segmenter, optimiser: torch.optim.Optimizer, loss: Tensor, losses: list[float]) -> None:
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
+    losses.append(loss.item())
 
 
 def _hide(shape: torch.Size, rng: np.random.Generator) -> Tensor:
@@ -233,42 +317,16 @@ def _hide(shape: torch.Size, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(coarse.repeat(side, 2).repeat(side, 3)[:, :, :height, :width].copy())
 
 
-def _stack(arrays: Sequence[NDArray[np.generic]], model: Segmenter) -> Tensor:
-    """One tensor, where the model is."""
-    return torch.from_numpy(np.stack(arrays)).to(next(model.parameters()).device)
-
-
-def _save(
-    out: Path,
-    model: Segmenter,
-    config: SegmenterConfig,
-    history: History,
-    scores: dict[str, float],
-    parents: dict[str, str],
-    seed: int,
-    budget: Budget,
-    start: Path | None,
-) -> None:
-    origin = None if start is None else sha256(start / WEIGHTS)
-    record = {
-        "parents": parents,
-        "goes_on_from": origin,
-        "software": code_version(),
-        "seed": seed,
-        "budget": vars(budget),
-        "held_out": scores,
-        "epochs": history,
-    }
+def _save(out: Path, model: Segmenter, config: SegmenterConfig, record: dict[str, Any], budget: Budget) -> None:
     with atomic_dir(out) as folder:
         (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=1) + "\n")
         (folder / WEIGHTS).write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
         (folder / "history.json").write_text(json.dumps(record, indent=1) + "\n")
-        (folder / "README.md").write_text(_card(model, config, scores, parents, budget, origin))
+        (folder / "README.md").write_text(_card(model, config, record, budget))
 
 
-def _card(
-    model: Segmenter, config: SegmenterConfig, scores: dict[str, float], parents: dict[str, str], budget: Budget, origin: str | None
-) -> str:
+def _card(model: Segmenter, config: SegmenterConfig, record: dict[str, Any], budget: Budget) -> str:
+    origin, scores = record["goes_on_from"], record["held_out"]
     begin = "random weights" if origin is None else f"the weights of an earlier model (SHA-256 {origin[:12]}…)"
     rule: FloeRule = config.rule
     figures = "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in scores.items())])
@@ -278,12 +336,12 @@ tags: [sea-ice, segmentation, {config.sensor}]
 ---
 # Sea-ice floe segmenter ({config.sensor})
 
-SegFormer with a full-resolution detail branch, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters. For every pixel:
+A {_NAMES[config.network.arch]}, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters. For every pixel:
 water, brash or floe, and the distance to the floe's boundary; floes are grown from these (probability > {rule.probability:g},
 markers deeper than {rule.marker_px:g} px, at least {rule.min_area_px} px).
 
 - **Reads**: {", ".join(config.bands)}. Bands that a scene lacks are taken as missing.
-- **Trained on**: {len(parents)} scenes, from {begin}: {budget.pretrain_steps} steps of repainting hidden
+- **Trained on**: {len(record["parents"])} scenes, from {begin}: {budget.pretrain_steps} steps of repainting hidden
   patches, {budget.steps} steps with known floes, {budget.batch} crops of {budget.crop} × {budget.crop} pixels a step. Names and
   SHA-256 of the scenes, the seed and the curves are in `history.json`.
 - **Licence**: Apache-2.0.

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from icegraph.grid import Window
 from icegraph.segment.chips import UNKNOWN, Chip
 from icegraph.segment.instances import find_floes
-from icegraph.segment.model import FLOE, FloeRule, Segmenter
+from icegraph.segment.model import FLOE, FloeRule, Segmenter, SegmenterConfig
+from icegraph.segment.networks import ThresholdSizes
 from icegraph.segment.predict import predict_values
+from icegraph.segment.threshold import BLURS_PX, LOCAL, MARKERS_PX, SCENE
 
 Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Floe probability and distance to the floe's boundary, each [H, W]."""
 
-# Optical scenes unlike the training's give lower probabilities: a threshold as high as suits held-out pieces of the training's own scenes
-# would lose floes there (of simulated and real MODIS scenes: best at 0.45 and 0.3), so only low ones are offered.
-_PROBABILITIES = {"optical": (0.3, 0.35), "sar": (0.4, 0.5, 0.6, 0.7)}
+_PROBABILITIES = (0.3, 0.4, 0.5, 0.6)
 _MARKERS_PX = (1.6, 1.9, 2.2)
 _JUDGED_PX = 40  # floes are judged from this size on: smaller ones are drawn incompletely by hand too
 
@@ -30,8 +30,21 @@ def tune_rule(model: Segmenter, chips: Sequence[Chip]) -> FloeRule:
         figures = _figures(maps, chips, rule)
         return figures["f1"], figures["pq"]
 
-    choices = product(_PROBABILITIES[model.config.sensor], _MARKERS_PX)
+    choices = product(_PROBABILITIES, _MARKERS_PX)
     return max((FloeRule(probability=probability, marker_px=marker) for probability, marker in choices), key=quality)
+
+
+def tune_threshold(config: SegmenterConfig, chips: Sequence[Chip]) -> SegmenterConfig:
+    """The threshold, and with it the rule, of the best F1 over the chips."""
+    best, tuned = -1.0, config
+    for local, scene, blur_px in product(LOCAL, SCENE, BLURS_PX):
+        network = ThresholdSizes(local=local, scene=scene, blur_px=blur_px)
+        maps = [_predict(Segmenter(config.model_copy(update={"network": network})).eval(), chip) for chip in chips]
+        for marker in MARKERS_PX:
+            rule = FloeRule(marker_px=marker)
+            if (f1 := _figures(maps, chips, rule)["f1"]) > best:
+                best, tuned = f1, config.model_copy(update={"network": network, "rule": rule})
+    return tuned
 
 
 def score(model: Segmenter, chips: Sequence[Chip], rule: FloeRule) -> dict[str, float]:

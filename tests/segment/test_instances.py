@@ -66,6 +66,20 @@ def test_floes_do_not_depend_on_the_windows(seed: int, size: int) -> None:
     np.testing.assert_array_equal(floes_by_windows(maps, size), floes_by_windows(maps, 1024))
 
 
+@pytest.mark.parametrize("seam", [40, 64, 1024])
+def test_what_fills_little_of_its_convex_hull_is_no_floe(seam: int) -> None:
+    """A square fills its hull, an L of arms as long as 4 widths fills 7 of 11.5 parts of it, a disc nearly all."""
+    inside = np.zeros((160, 160), bool)
+    inside[10:40, 10:40] = inside[60:140, 10:30] = inside[120:140, 10:90] = True
+    rows, cols = np.ogrid[:160, :160]
+    inside |= (rows - 50) ** 2 + (cols - 110) ** 2 < 30**2
+    maps = inside.astype(np.float32), np.minimum(distance_transform_edt(inside), 8).astype(np.float32)
+    for least, count in ((0.55, 3), (0.65, 2), (0.97, 2)):
+        floes = floes_by_windows(maps, seam, RULE.model_copy(update={"min_solidity": least}))
+        assert floes.max() == count, least
+    np.testing.assert_array_equal(floes > 0, inside & (label(inside)[0] != label(inside)[0][100, 20]))
+
+
 @pytest.mark.parametrize("seam", [50, 75, 80, 90])
 def test_a_floe_on_a_seam_is_one_floe(seam: int) -> None:
     rows, cols = np.ogrid[:160, :160]

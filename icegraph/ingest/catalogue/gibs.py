@@ -171,8 +171,8 @@ def _asked(product: Product) -> tuple[str, str, _Square, list[str]]:
         day = f"{datetime.strptime(fields['time'], '%Y-%m-%d').replace(tzinfo=UTC):%Y-%m-%d}"
         satellite, colours = fields["satellite"], fields["layers"].split(",")
         sound = satellite in _SATELLITES and set(colours) <= set(_COLOURS) and left < right and bottom < top
-        within = max(map(abs, (left, bottom, right, top))) <= _EXTENT_M + _GRID_M and not any(
-            side % _GRID_M for side in (left, bottom, right, top)
+        within = max(map(abs, (left, bottom, right, top))) <= _EXTENT_M + _GRID_M and not (
+            (right - left) % _GRID_M or (top - bottom) % _GRID_M
         )
     except (KeyError, ValueError, IndexError):
         sound = within = False

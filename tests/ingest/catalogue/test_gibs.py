@@ -12,11 +12,13 @@ import rasterio
 from PIL import Image
 from pyproj import Transformer
 
+from icegraph.calibrate import calibrate
 from icegraph.errors import InputError
 from icegraph.ingest import ingest
-from icegraph.ingest.catalogue import CatalogueError, Product, Query, fetch, open_catalogue
+from icegraph.ingest.catalogue import CatalogueError, Product, Query, fetch, open_catalogue, read_found
 from icegraph.ingest.catalogue.area import box_area
 from icegraph.progress import silent
+from icegraph.truth import find_truth
 
 from .conftest import Asked, Handler, Provider
 
@@ -250,6 +252,21 @@ def test_a_second_run_asks_for_nothing(gibs: Provider, tmp_path: Path) -> None:
 def test_what_gibs_does_not_have_is_one_sentence(changes: dict[str, Any], told: str, gibs: Provider) -> None:
     with pytest.raises(InputError, match=told):
         found(Query(DAY, DAY_QUERY.end, **changes))
+
+
+def test_the_imagery_of_the_labelled_floes_comes_on_the_labels_grid(gibs: Provider, tmp_path: Path) -> None:
+    place = Path(__file__).parents[3] / "data" / "floes"
+    products = [product for product in read_found(place / "imagery.json") if product.id.startswith("hudson")]
+    assert {product.id for product in read_found(place / "imagery.json")} == set(find_truth([place]))
+    items, failed = fetch(products, tmp_path / "imagery", silent)
+    assert failed == []
+    assert sorted(item.name for item in items) == ["aqua.json", "terra.json"]
+    truth = find_truth([place])
+    for entry in ingest([tmp_path / "imagery"], tmp_path / "manifest").passes:
+        scene = calibrate(entry, tmp_path / entry.id)
+        with rasterio.open(truth[entry.id]) as labels:
+            assert (labels.transform, labels.shape) == (scene.grid.transform, scene.grid.shape)
+            assert rasterio.crs.CRS.from_user_input(scene.grid.crs) == labels.crs
 
 
 @pytest.mark.parametrize(
