@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from icegraph.errors import ModelError
 from icegraph.registry.content import require_model
 
 _SHA256_DIGITS = 64
 _LONGEST_VALUE = 500  # characters of a parameter
+_LEFT, _WIDE, _HIGH = 70, 420, 110  # of a curve's picture
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,22 @@ def read_record(model: Path) -> Record:
     return Record(parameters, finite, _curves(history), parents, str(history.get("software", "")))
 
 
-def draw_curves(record: Record, out: Path) -> None:
-    """Draw the curves of a training, one below the other, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.2 * max(len(record.curves), 1)), layout="constrained")
-    panels = figure.subplots(max(len(record.curves), 1), squeeze=False)[:, 0]
-    for panel, (name, points) in zip(panels, record.curves.items(), strict=False):
-        panel.plot(*zip(*points, strict=True))
-        panel.set(xlabel="step", ylabel=name)
-    figure.savefig(out, metadata={"Software": None})
+def draw_curves(record: Record) -> str:
+    """The curves of a training as SVG, one below the other; no library that draws is worth its loading time here."""
+    parts = []
+    for number, (name, points) in enumerate(record.curves.items()):
+        first, last, values = points[0][0], points[-1][0], [value for _, value in points]
+        low, high, top = min(values), max(values), number * (_HIGH + 50) + 30
+        across = [_LEFT + _WIDE * (step - first) / max(last - first, 1) for step, _ in points]
+        down = [top + _HIGH * (high - value) / ((high - low) or 1) for value in values]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
+        parts.append(f'<text x="{_LEFT}" y="{top - 8}">{escape(name)}</text>')
+        parts.append(f'<text x="4" y="{top + 8}">{high:.4g}</text><text x="4" y="{top + _HIGH}">{low:.4g}</text>')
+        parts.append(f'<text x="{_LEFT}" y="{top + _HIGH + 14}">step {first} to {last}</text>')
+        parts.append(f'<polyline points="{path}" fill="none" stroke="#1f6feb" stroke-width="1.5"/>')
+    high = len(record.curves) * (_HIGH + 50) + 10
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LEFT + _WIDE + 10}" height="{high}" font-family="sans-serif" font-size="11">'
+    return "\n".join([head, *parts, "</svg>"]) + "\n"
 
 
 def _curves(history: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:

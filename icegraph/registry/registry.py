@@ -214,10 +214,10 @@ class Registry:
                     copied = bring(model, Path(work), "m")
                     copied.rename(folder)
                     describe(folder, run_id)
-                    draw_curves(record, Path(work, "curves.png"))
+                    Path(work, "curves.svg").write_text(draw_curves(record))
                     Path(work, "lineage.json").write_text(json.dumps(dict(record.parents), indent=1, sort_keys=True) + "\n")
                     self._client.log_artifacts(run_id, str(folder), _MODEL)
-                    for name in ("curves.png", "lineage.json"):
+                    for name in ("curves.svg", "lineage.json"):
                         self._client.log_artifact(run_id, str(Path(work, name)))
                 self._client.set_terminated(run_id)
         return run_id

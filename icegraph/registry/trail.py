@@ -8,7 +8,7 @@ import getpass
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -135,8 +135,3 @@ def _altered(name: str, number: int) -> RegistryError:
     return RegistryError(
         name, f"entry {number} of its trail does not follow from those before it: the trail was altered", "restore the registry's backup"
     )
-
-
-def told_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """Steps as plain values, for JSON."""
-    return [asdict(step) for step in steps]

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from pathlib import Path
+from xml.etree import ElementTree
 
 import mlflow
 import pytest
@@ -25,14 +26,25 @@ def test_a_training_is_tracked_with_its_parameters_curves_and_parents(registry, 
     client = mlflow.MlflowClient(f"sqlite:///{registry.place}/mlflow.db")
     assert [(one.step, one.value) for one in client.get_metric_history(run_id, "train.loss")] == [(25, 0.04), (50, 0.02), (75, 1 / 75)]
     names = {one.path for one in client.list_artifacts(run_id)}
-    assert names == {"model", "curves.png", "lineage.json"}
+    assert names == {"model", "curves.svg", "lineage.json"}
     assert json.loads(Path(client.download_artifacts(run_id, "lineage.json")).read_text()) == {"S1B_a": "ab" * 32}
+
+
+def test_the_picture_of_the_curves_has_each_of_their_points(registry, make_model) -> None:
+    registry.track(make_model("a"), "segmenter-sar")
+    picture = ElementTree.parse(next((Path(registry.place) / "artifacts").rglob("curves.svg")))
+    (line,) = picture.iterfind(".//{http://www.w3.org/2000/svg}polyline")
+    points = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
+    across, down = zip(*points, strict=True)
+    assert len(points) == 3
+    assert across[1] - across[0] == pytest.approx(across[2] - across[1])  # steps 25, 50, 75
+    assert (down[1] - down[0]) / (down[2] - down[0]) == pytest.approx((1 / 25 - 1 / 50) / (1 / 25 - 1 / 75), abs=0.01)
 
 
 def test_nothing_in_a_registry_is_pickled(registry, make_model) -> None:
     registry.register(make_model("a"), "segmenter-sar", FIGURES, PASSED)
     kept = {path.name for path in (Path(registry.place) / "artifacts").rglob("*") if path.is_file()}
-    assert kept == {"config.json", "model.safetensors", "README.md", "history.json", "MLmodel", "curves.png", "lineage.json"}
+    assert kept == {"config.json", "model.safetensors", "README.md", "history.json", "MLmodel", "curves.svg", "lineage.json"}
 
 
 def test_a_training_told_again_is_one_run_and_one_version(registry, make_model) -> None:
