@@ -79,7 +79,7 @@ class Server:
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *store, *where], stdout=log, stderr=log)
-        for _ in range(1500):
+        for _ in range(3000):
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
                 return
             assert self._process.poll() is None, (self._folder / "log").read_text()
