@@ -272,7 +272,7 @@ class Registry:
             text = step.bound(trail.head)
             with self._speaking():
                 self._named(f"{step.name}{_TRAIL}")
-                self._client.create_model_version(f"{step.name}{_TRAIL}", f"icegraph:{step.name}", tags={_ENTRY: text})
+                self._client.create_model_version(f"{step.name}{_TRAIL}", f"icegraph:/{step.name}", tags={_ENTRY: text})
             now = self.trail(step.name)
             if step in now.steps[len(trail.steps) :][:1]:
                 break
