@@ -22,7 +22,7 @@ NAME = "segmenter-optical"
 def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two optical passes with known floes, segmented."""
     out = tmp_path_factory.mktemp("field")
-    simulate(out / "field", seed=8, size_km=48.0, passes=2, interval_h=3.0, views=("optical",))
+    simulate(out / "field", seed=8, size_km=32.0, passes=2, interval_h=3.0, views=("optical",))
     segment_passes([out / "field" / "passes"], out / "segmented", None, silent)
     return out
 
