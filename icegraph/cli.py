@@ -22,8 +22,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from icegraph.commands import models
 from icegraph.commands.calibrate import Settings, calibrate, radar_settings
+from icegraph.commands.search import search, trial
 from icegraph.commands.serve import serve
+from icegraph.commands.tiles import tiles
+from icegraph.commands.trace import trace
 from icegraph.errors import IceGraphError, InputError, disk_is_full, told
 from icegraph.places import as_named, brought, delivered, inside, is_address, name_addresses, on_disk
 from icegraph.store import read_refusal
@@ -34,6 +38,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models.app)
+app.command()(search)
+app.command()(trial)
+app.command()(tiles)
+app.command()(trace)
 console = Console(highlight=False)
 _INTERRUPTED = 130
 _WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
@@ -127,13 +136,13 @@ def run(
     radar: Settings = [],
 ) -> None:
     """Run a whole pipeline here: track PASS…, or, without any, simulate an ice field, train on it and track it."""
-    from icegraph.laptop import LOG, known_segmenters, simulated_fields, track_passes, train_on_simulation
+    from icegraph.laptop import LOG, REGISTERED, known_segmenters, simulated_fields, track_passes, train_on_simulation
     from pipelines.local import run_local
 
     settings_of_radar = radar_settings(radar)
     if radar and not passes:
         raise InputError("--radar", "is for passes of your own", "name them, or leave it away")
-    own = delivered(out, LOG, "*/simulation.json", "*/champion.json", each=True, brings="models")
+    own = delivered(out, LOG, "*/simulation.json", "*/champion.json", "mlflow.db", each=True, brings="models")
     with _Follower() as follower, own as folder, brought(passes or []) as there, brought(truth) as known, _model(model) as named:
 
         def pipeline(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
@@ -148,6 +157,7 @@ def run(
         name_addresses(place / "manifest.json", place / "report.html", place / LOG)
         _print_headline(place / "metrics.json")
         _print_refusals(place)
+        _print_not_promoted(place / REGISTERED)
         gate = json.loads((place / "gate.json").read_text())
     results = inside(out, place.name)
     _print(f"\nReport: [bold]{escape(inside(results, 'report.html'))}[/bold]  ({follower.elapsed})")
@@ -221,10 +231,12 @@ def train(
     tile_px: Annotated[int, typer.Option("--tile", help="Side of the tiles it will predict, pixels; a multiple of 16.", min=16)] = 512,
     hold_out: Annotated[bool, typer.Option(help="Keep one labelled pass in eight for validation.")] = False,
     seed: Seed = 0,
+    registry: models.Place = models.REGISTRY,
 ) -> None:
-    """Train a segmenter on PASSes of which --truth knows floes; stopped and called again, it goes on."""
+    """Train a segmenter on PASSes of which --truth knows floes, and track it; stopped and called again, it goes on."""
     from icegraph.laptop import train_segmenter
-    from icegraph.registry import model_set
+    from icegraph.registry import model_name, model_set
+    from icegraph.trial import registry_at
 
     settings: dict[str, Any] = {"pretrain_steps": pretrain_steps, "steps": steps, "batch": batch, "tile_px": tile_px, "seed": seed}
     settings |= {"hold_out": hold_out, "halo_px": min(64, tile_px)}
@@ -235,6 +247,8 @@ def train(
             if named is not None:
                 settings["start"] = model_set(named).segmenters[0]
             refused = train_segmenter(_existing(there), known, place, follower, **settings)
+        with registry_at(registry) as (runs, _):
+            runs.track(place, model_name(place))
     _print(f"Model: [bold]{escape(out)}[/bold]")
     for refusal in refused:
         _print_refused(refusal.reason)
@@ -438,6 +452,13 @@ def _print_refusals(place: Path) -> None:
     untracked = read_refusal(place / "tracks")
     if untracked:
         _print(f"[yellow]not tracked[/yellow] {escape(untracked.reason)}")
+
+
+def _print_not_promoted(path: Path) -> None:
+    """Which models were registered and are not in use, where models were trained."""
+    for outcome in json.loads(path.read_text()) if path.exists() else []:
+        if outcome["version"] and not outcome["champion"]:
+            _print(f"[yellow]not in use[/yellow] {outcome['name']}: {escape(outcome['told'])}")
 
 
 def _require_gate(gate: dict[str, Any], models: str) -> None:

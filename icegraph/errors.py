@@ -40,6 +40,18 @@ class StoreError(IceGraphError):
     """An object store that does not answer, refuses, or holds something else than was committed to it."""
 
 
+class StoreAwayError(StoreError):
+    """An object store that does not answer now, and may later."""
+
+
+class RegistryError(IceGraphError):
+    """A registry that does not answer, holds something else than was registered, or refuses a step."""
+
+
+class WorseModelError(RegistryError):
+    """A model that fails the gate, or is worse than the one in use, and that nobody gave a reason to promote."""
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """End the process with one sentence, and no traceback, for what a user can meet: our errors, a full disk, an interruption."""

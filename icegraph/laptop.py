@@ -14,11 +14,12 @@ from typing import Any
 from icegraph.calibrate.settings import Radar, RadarSettings
 from icegraph.errors import InputError, ModelError, PassError
 from icegraph.ingest import Manifest, ingest
+from icegraph.ingest.manifest import Pass
 from icegraph.orphans import end_with_parent
 from icegraph.progress import Progress
 from icegraph.registry import SHIPPED, model_name, model_set
 from icegraph.scene import Scene, link_or_copy, scene_folders
-from icegraph.store import Refusal, atomic_dir, folder_beside
+from icegraph.store import Refusal, atomic_dir, folder_beside, sha256
 from icegraph.truth import find_truth
 
 RunPipeline = Callable[[str, dict[str, Any], Path, Path], dict[str, list[Path]]]
@@ -26,6 +27,7 @@ RunPipeline = Callable[[str, dict[str, Any], Path, Path], dict[str, list[Path]]]
 
 
 LOG = "run.log"
+REGISTERED = "registered.json"
 
 
 @dataclass(frozen=True)
@@ -253,9 +255,6 @@ def segment_passes(
     Raises:
         InputError: Nothing could be segmented.
     """
-    from icegraph.graph import read_floes, write_floes
-    from icegraph.segment import model_for, segment
-
     settings = RadarSettings.parse(radar or {})
     models = model_set(model).segmenters
     counts: dict[str, int] = {}
@@ -268,13 +267,69 @@ def segment_passes(
             own_folder(out / entry.id, "item.json")
         for number, scene in enumerate(_scenes(manifest, work, refused, settings)):
             progress(f"segment: {scene.id}", number / len(entries))
-            with atomic_dir(out / scene.id) as fresh:
-                segment(scene, model_for(scene, models), fresh)
-                counts[scene.id] = len(read_floes(write_floes(fresh, scene)))
-                shutil.copytree(scene.folder, fresh / "scene", copy_function=link_or_copy)
+            counts[scene.id] = _segment_scene(scene, models, out / scene.id)
     if not counts:
         manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
     return [*manifest.refused, *refused], counts
+
+
+def segment_pass(entry: Pass, partners: Sequence[Pass], models: Sequence[Path], work: Path, out: Path) -> int:
+    """Find the floes of one pass; `out`, with labels.tif, floes.parquet, item.json and scene/, appears whole at the end.
+
+    Args:
+        entry: The pass.
+        partners: AMSR2 data.
+        models: Segmenters.
+        work: A folder for what lies between.
+        out: The result.
+
+    Returns:
+        The number of floes.
+
+    Raises:
+        PassError: The pass cannot be used.
+        ModelError: No model fits it.
+    """
+    from icegraph.calibrate import calibrate
+    from icegraph.fuse import fuse
+
+    return _segment_scene(fuse(calibrate(entry, work / "calibrated"), partners, work / "scene"), models, out)
+
+
+def _segment_scene(scene: Scene, models: Sequence[Path], out: Path) -> int:
+    from icegraph.graph import read_floes, write_floes
+    from icegraph.segment import model_for, segment
+
+    with atomic_dir(out) as fresh:
+        segment(scene, model_for(scene, models), fresh)
+        count = len(read_floes(write_floes(fresh, scene)))
+        shutil.copytree(scene.folder, fresh / "scene", copy_function=link_or_copy)
+    return count
+
+
+def segment_raster(raster: Path, model: str | None, work: Path) -> tuple[Path, str]:
+    """Segment a raster by itself, for what is read from its maps.
+
+    Args:
+        raster: A pass.
+        model: Name or folder of a model or a set of models.
+        work: Gets the maps.
+
+    Returns:
+        Folder of the maps, and the version of the model that made them: its name and the first digits of its SHA-256.
+
+    Raises:
+        InputError: It is not one pass, or cannot be used.
+        ModelError: No model fits it.
+    """
+    from icegraph.segment import model_for
+
+    models = model_set(model).segmenters
+    manifest = ingest([raster], work)
+    entry = manifest.require_scenes()[0]
+    segment_pass(entry, manifest.partners, models, work, work / "maps")
+    chosen = model_for(Scene.open(work / "maps" / "scene"), models)
+    return work / "maps", f"{model_name(chosen)} {sha256(chosen)[:12]}"
 
 
 def train_segmenter(passes: Sequence[Path], truth: Sequence[Path], out: Path, progress: Progress, **settings: Any) -> list[Refusal]:
@@ -382,6 +437,8 @@ def _run_and_keep(pipeline: str, arguments: dict[str, Any], place: Path, run: Ru
             source.replace(fresh / name)
         for model in [*outputs.get("segmenters", []), *outputs.get("matcher", [])]:
             model.replace(_made(fresh / "models") / model_name(model))
+        for folder in outputs.get("registered", []):
+            (folder / REGISTERED).replace(fresh / REGISTERED)
         for pass_id, scene in scene_folders(outputs["scenes"]).items():
             scene.replace(fresh / "passes" / pass_id / "scene")
         for file in (fresh / "results").iterdir():

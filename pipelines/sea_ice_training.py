@@ -1,12 +1,13 @@
 """Training: raw passes and known floes to models, held to the gate.
 
-ingest → [calibrate → fuse] × pass → [segment-train] × sensor → segment → graph-build → gnn-train → track → evaluate → register
+ingest → [calibrate → fuse] × pass → [segment-train] × sensor → segment → graph-build → gnn-train → track → evaluate → register → deploy
 """
 
 from typing import NamedTuple
 
 from kfp import dsl
 
+from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.gnn_train.component import gnn_train
 from components.graph_build.component import graph_build
@@ -28,6 +29,7 @@ class Outputs(NamedTuple):
     matcher: dsl.Model
     tracks: dsl.Dataset
     results: dsl.Dataset
+    registered: dsl.Dataset
 
 
 @dsl.pipeline(name="segmenters", description="One segmenter for each kind of sensor.")
@@ -59,7 +61,7 @@ def train_segmenters(
     return dsl.Collected(trained.outputs["model"])
 
 
-@dsl.pipeline(name="sea-ice-training", description="Train the segmenters and the matcher, and register them if they pass the gate.")
+@dsl.pipeline(name="sea-ice-training", description="Train the segmenters and the matcher, and put into use what is better.")
 def sea_ice_training(
     passes: list[str],
     truth: list[str],
@@ -71,20 +73,26 @@ def sea_ice_training(
     matcher_steps: int = 400,
     max_speed_m_s: float = 1.0,
     seed: int = 0,
+    services: list[str] = [],  # noqa: B006
+    store: str = "",
+    canary: list[int] = [10],  # noqa: B006
 ) -> Outputs:
-    """Train, evaluate on held-out passes, and register what passes the gate.
+    """Train, evaluate on held-out passes, track the trainings, register what passes the gate and make the better ones champions.
 
     Args:
         passes: Where the passes are.
         truth: Places of the label rasters to train on.
         holdout: Places of the label rasters to evaluate on.
-        registry: Folder of the model registry.
+        registry: The model registry: a folder, one in S3, or the address of an MLflow server.
         start: Places of segmenters to go on from, at most one a sensor; the others begin with random weights.
         pretrain_steps: Self-supervised steps of each segmenter.
         steps: Supervised steps of each segmenter.
         matcher_steps: Steps of the matcher.
         max_speed_m_s: How fast a floe may drift.
         seed: Same seed, same models.
+        services: InferenceServices that are to serve the champions, each NAMESPACE/NAME.
+        store: `s3://BUCKET/NAME` that they read models from; empty: nothing is deployed.
+        canary: Percents of the traffic that new champions get, one after the other, before all.
     """
     found = small(ingest(passes=passes))
     scenes = passes_to_scenes(manifest=found.outputs["manifest"], pass_ids=found.outputs["pass_ids"])
@@ -116,10 +124,18 @@ def sea_ice_training(
             only_known=True,
         )
     )
-    with dsl.If(verdict.outputs["Output"] == "pass", "gate"):
-        small(
-            register(segmenters=segmenters.output, matcher=matcher.outputs["model"], results=verdict.outputs["results"], registry=registry)
+    versions = medium(
+        register(
+            scenes=scenes.output,
+            segmenters=segmenters.output,
+            matcher=matcher.outputs["model"],
+            results=verdict.outputs["results"],
+            holdout=holdout,
+            registry=registry,
         )
+    )
+    with dsl.If(store != "", "deploy"):
+        small(deploy(registered=versions.outputs["registered"], registry=registry, services=services, store=store, canary=canary))
     return Outputs(
         scenes=scenes.output,
         segmenters=segmenters.output,
@@ -127,4 +143,5 @@ def sea_ice_training(
         matcher=matcher.outputs["model"],
         tracks=tracks.outputs["tracks"],
         results=verdict.outputs["results"],
+        registered=versions.outputs["registered"],
     )

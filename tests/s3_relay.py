@@ -20,6 +20,7 @@ class Relay:
         sent, received: Bytes that clients have sent and received.
         requests: Requests seen, as `METHOD /path?query`.
         busy: So many of the next connections get an answer of 503.
+        gone: Connections are closed at once.
         cuts: So many of the next answers are cut off at `cut_at` bytes.
         stall_at: When `sent` has reached it nothing more is relayed, and `stalled` is set.
         flip: One bit of these bytes is flipped where clients send them.
@@ -33,6 +34,7 @@ class Relay:
         self.sent = self.received = 0
         self.requests: list[str] = []
         self.busy = self.cuts = 0
+        self.gone = False
         self.cut_at = _CHUNK
         self.stall_at: int | None = None
         self.stalled = threading.Event()
@@ -57,6 +59,9 @@ class Relay:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        if self.gone:
+            client.close()
+            return
         if self.busy > 0:
             self.busy -= 1
             with suppress(OSError), client:

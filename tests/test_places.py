@@ -11,9 +11,10 @@ from components.register.component import register
 from icegraph.cli import app
 from icegraph.errors import InputError, PassError, StoreError
 from icegraph.places import brought, delivered, inside, on_disk
-from icegraph.registry import SHIPPED, resolve
+from icegraph.registry import SHIPPED, Registry, resolve
 from icegraph.store import open_store, sha256
 from icegraph.store.s3 import S3
+from icegraph.trial import registry_at
 
 SECRET = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
 
@@ -132,16 +133,25 @@ def test_models_are_registered_and_found_in_s3(bucket: str, tmp_path: Path) -> N
     (tmp_path / "results" / "metrics.json").write_text(json.dumps({"headline": [], "passes": {}}))
     (tmp_path / "results" / "gate.json").write_text(json.dumps({"passed": True, "criteria": [{"metric": "optical.f1", "value": 0.9}]}))
     address = f"s3://{bucket}/registry"
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "x").write_text("an evaluation set")
+    with registry_at(address) as (registry, _):
+        registry.pin(tmp_path / "set")
     for _ in range(2):
         register.python_func(
+            scenes=[],
             segmenters=[dsl.Model(uri=str(SHIPPED / "segmenter-optical"))],
             matcher=dsl.Model(uri=str(SHIPPED / "matcher")),
             results=dsl.Dataset(uri=str(tmp_path / "results")),
+            holdout=[],
             registry=address,
+            registered=dsl.Dataset(uri=str(tmp_path / "registered")),
         )
     with brought([address]) as (place,):
         assert sha256(resolve(place, "matcher") / "model.safetensors") == sha256(SHIPPED / "matcher" / "model.safetensors")
         assert (place / "segmenter-optical" / "champion.json").is_file()
+        assert Registry(place).verify(place) == []
+        assert len(Registry(place).runs("training")) == 2
 
 
 def test_a_folder_is_copied_to_s3_and_back_and_nothing_is_overwritten(bucket: str, tmp_path: Path) -> None:

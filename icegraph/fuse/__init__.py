@@ -71,4 +71,5 @@ def _properties(scene: Scene, said: dict[str, Any]) -> dict[str, Any]:
         *((part["name"], part["sha256"]) for part in said.get("icegraph:amsr2_parts", [])),
     ]
     kept = {name: value for name, value in scene.item.properties.items() if not name.startswith("icegraph:amsr2")}
-    return kept | said | lineage(parents)
+    raw = {"icegraph:raw": scene.item.properties.get("icegraph:parents", [])}  # of the calibrated scene, which is not kept
+    return kept | said | raw | lineage(parents)

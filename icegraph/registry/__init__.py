@@ -1,6 +1,19 @@
-"""Versions of models, which of them is in use, and which models a run takes."""
+"""Models: tracked, registered, promoted and rolled back, and which of them a run takes."""
 
+from icegraph.registry.in_use import bring, resolve, use
 from icegraph.registry.model_set import SHIPPED, ModelSet, judged_models, model_name, model_set
-from icegraph.registry.versions import promote, register, resolve
+from icegraph.registry.registry import Registry, Version, registered_in
 
-__all__ = ["SHIPPED", "ModelSet", "judged_models", "model_name", "model_set", "promote", "register", "resolve"]
+__all__ = [
+    "SHIPPED",
+    "ModelSet",
+    "Registry",
+    "Version",
+    "bring",
+    "judged_models",
+    "model_name",
+    "model_set",
+    "registered_in",
+    "resolve",
+    "use",
+]

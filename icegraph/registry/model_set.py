@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from icegraph.errors import ModelError
-from icegraph.registry.versions import CHAMPION, resolve
+from icegraph.registry.in_use import CHAMPION, resolve
 
 SHIPPED = Path(__file__).parents[2] / "models"
 SEGMENTERS = ("segmenter-optical", "segmenter-sar")

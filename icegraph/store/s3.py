@@ -20,7 +20,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, NoCredentialsError, PartialCredentialsError
 
-from icegraph.errors import InputError, StoreError
+from icegraph.errors import InputError, StoreAwayError, StoreError
 from icegraph.store.items import Object
 
 PART = 16 << 20  # bytes; S3 takes parts from 5 MiB on
@@ -144,7 +144,8 @@ class S3:
             yield
         except (BotoCoreError, ClientError, Boto3Error) as error:
             problem, mend = self._told(error)
-            raise StoreError(self.address(key).rstrip("/"), problem, mend) from error
+            kind = StoreAwayError if _is_away(error) else StoreError
+            raise kind(self.address(key).rstrip("/"), problem, mend) from error
 
     def _told(self, error: Exception) -> tuple[str, str]:
         cause = error.__context__ if isinstance(error, Boto3Error) and error.__context__ else error
@@ -163,6 +164,13 @@ class S3:
             server = urlsplit(self._client.meta.endpoint_url)
             return f"{server.hostname}:{server.port or server.scheme} does not answer ({type(cause).__name__})", "check AWS_ENDPOINT_URL"
         return f"S3 cannot be used ({type(cause).__name__})", "check the settings in AWS_… variables and in ~/.aws"
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the server does not answer, or answers that it cannot now."""
+    cause = error.__context__ if isinstance(error, Boto3Error) and error.__context__ else error
+    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) if isinstance(cause, ClientError) else 0
+    return status >= 500 or isinstance(cause, ConnectionError | HTTPClientError)
 
 
 def _code(error: ClientError) -> str:

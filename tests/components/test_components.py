@@ -13,7 +13,7 @@ from components.ingest.component import ingest
 from components.register.component import register
 from icegraph.evaluate import check_gate
 from icegraph.ingest import Manifest
-from icegraph.registry import model_set
+from icegraph.registry import Registry, model_set
 from icegraph.scene import Scene
 from icegraph.simulate import simulate
 from icegraph.store import read_refusal
@@ -79,7 +79,12 @@ def model(folder: Path, config: dict[str, Any]) -> Path:
     return folder
 
 
-def test_only_models_that_the_gate_judged_are_registered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trainings_are_tracked_and_only_models_that_the_gate_judged_are_registered(
+    passes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pass_ids, _ = ingest.python_func(passes=[str(passes)], manifest=artifact(tmp_path / "i"))
+    radar = next(name for name in pass_ids if name.startswith("S1B"))
+    calibrate.python_func(manifest=artifact(tmp_path / "i"), pass_id=radar, scene=artifact(tmp_path / "scene"))
     segmenters = [model(tmp_path / sensor, {"kind": "icegraph-segmenter", "sensor": sensor}) for sensor in ("sar", "optical")]
     matcher = model(tmp_path / "m", {"kind": "matcher"})
     thresholds = tmp_path / "gate.toml"
@@ -91,18 +96,41 @@ def test_only_models_that_the_gate_judged_are_registered(tmp_path: Path, capsys:
     results.mkdir()
     (results / "metrics.json").write_text(json.dumps(metrics))
     (results / "gate.json").write_text(json.dumps(gate.as_dict()))
-    registry = tmp_path / "registry"
-    register.python_func(
-        segmenters=[dsl.Model(uri=str(path)) for path in segmenters],
-        matcher=dsl.Model(uri=str(matcher)),
-        results=artifact(results),
-        registry=str(registry),
-    )
-    assert "segmenter-optical is not registered: no pass of its sensor was judged" in capsys.readouterr().out
-    models = model_set(None, (registry,))
+    place = tmp_path / "registry"
+
+    def run() -> list[dict[str, Any]]:
+        verdict = register.python_func(
+            scenes=[artifact(tmp_path / "scene")],
+            segmenters=[dsl.Model(uri=str(path)) for path in segmenters],
+            matcher=dsl.Model(uri=str(matcher)),
+            results=artifact(results),
+            holdout=[str(passes.parent / "truth")],
+            registry=str(place),
+            registered=artifact(tmp_path / "registered"),
+        )
+        assert verdict == ("pass" if json.loads((results / "gate.json").read_text())["passed"] else "fail")
+        return list(json.loads((tmp_path / "registered" / "registered.json").read_text()))
+
+    outcomes = run()
+    assert run() == outcomes  # the task may be run again
+    assert [(one["name"], one["champion"]) for one in outcomes] == [
+        ("segmenter-sar", True),
+        ("segmenter-optical", False),
+        ("matcher", True),
+    ]
+    assert "segmenter-optical: not registered: no pass of its sensor was judged" in capsys.readouterr().out
+    registry = Registry(place)
+    assert registry.names() == ["matcher", "segmenter-sar"]
+    assert len(registry.runs("training")) == 3
+    assert registry.champion("segmenter-sar").figures == {"sar.segmentation.f1": 0.85}
+    assert [path.name for path in (registry.fetch_pinned(tmp_path / "pinned") / "scenes").iterdir()] == [radar]
+    models = model_set(None, (place,))
     assert models.places.keys() == {"segmenter-sar", "matcher"}
     for name, source in (("segmenter-sar", segmenters[0]), ("matcher", matcher)):
         assert (models.places[name] / "config.json").read_bytes() == (source / "config.json").read_bytes()
-        registration = json.loads((models.places[name] / "registration.json").read_text())
-        assert registration["metrics"] == {"sar.segmentation.f1": 0.85}
-        assert registration["gate"]["passed"]
+
+    (results / "gate.json").write_text(json.dumps(gate.as_dict() | {"passed": False}))
+    (segmenters[0] / "model.safetensors").write_bytes(b"worse")
+    assert {one["told"] for one in run()} == {"not registered: the gate did not let it pass"}
+    assert len(registry.runs("training")) == 4
+    assert len(registry.versions("segmenter-sar")) == 1

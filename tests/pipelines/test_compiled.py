@@ -45,13 +45,13 @@ def test_no_task_takes_its_outputs_from_an_earlier_run_on_the_same_places(name: 
     assert not any(task["cachingOptions"].get("enableCache") for task in stages)
 
 
-def test_the_seven_stages_and_the_gate_are_in_the_training_pipeline() -> None:
+def test_the_stages_are_in_the_training_pipeline_and_deploy_where_there_is_a_store() -> None:
     stages = {task.removeprefix("exec-") for task in executors("sea_ice_training")}
     assert stages == {
-        "ingest", "calibrate", "fuse", "segment-train", "segment", "graph-build", "gnn-train", "track", "evaluate", "register",
+        "ingest", "calibrate", "fuse", "segment-train", "segment", "graph-build", "gnn-train", "track", "evaluate", "register", "deploy",
     }  # fmt: skip
     tasks = yaml.safe_load((COMPILED / "sea_ice_training.yaml").read_text())["root"]["dag"]["tasks"]
-    assert "'pass'" in tasks["condition-1"]["triggerPolicy"]["condition"]
+    assert "store'] != ''" in tasks["condition-1"]["triggerPolicy"]["condition"]
 
 
 def executors(name: str, folder: Path = COMPILED) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from icegraph.cli import app
 from icegraph.errors import ModelError
 from icegraph.laptop import Field, track_passes, train_on_simulation
 from icegraph.progress import silent
+from icegraph.registry import Registry
 from pipelines.local import RunError, run_local
 
 FIELDS = (
@@ -55,7 +56,7 @@ def test_all_stages_ran_and_left_what_a_person_wants(trained: Path) -> None:
     ran = set(re.findall(r"Executing task \S*'([\w-]+)'", (trained / "training" / "run.log").read_text()))
     assert {"ingest", "calibrate", "fuse", "segment-train", "segment", "graph-build", "gnn-train", "track", "evaluate"} <= ran
     kept = {path.name for path in (trained / "training").iterdir()}
-    assert kept == {"report.html", "metrics.json", "gate.json", "manifest.json", "passes", "tracks", "models", "run.log"}
+    assert kept == {"report.html", "metrics.json", "gate.json", "manifest.json", "passes", "tracks", "models", "registered.json", "run.log"}
     assert {path.name for path in (trained / "training" / "models").iterdir()} == {"segmenter-sar", "segmenter-optical", "matcher"}
     assert not [path for path in trained.iterdir() if path.name.startswith(".")]
 
@@ -71,9 +72,12 @@ def test_only_held_out_passes_are_judged_and_all_are_segmented(trained: Path) ->
     assert metrics["sensors"]["optical"]["matching"]["precision"] > 0.5
 
 
-def test_models_are_registered_exactly_when_the_gate_lets_them(trained: Path) -> None:
+def test_every_training_is_tracked_and_models_are_registered_exactly_when_the_gate_lets_them(trained: Path) -> None:
     passed = json.loads((trained / "training" / "gate.json").read_text())["passed"]
     assert (trained / "models" / "matcher" / "champion.json").exists() == passed
+    runs = Registry(trained / "models").runs("training")
+    assert sorted(run["tags"]["icegraph.name"] for run in runs) == ["matcher", "segmenter-optical", "segmenter-sar"]
+    assert {run["parameters"]["seed"] for run in runs} == {"0"}
 
 
 def test_the_commands_keep_their_contract(trained: Path, tmp_path: Path) -> None:

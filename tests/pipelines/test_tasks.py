@@ -56,7 +56,19 @@ def test_an_address_is_not_taken_for_a_folder(tmp_path: Path, capsys: pytest.Cap
                 "model": place,
             },
         ),
-        (register, in_s3, {"segmenters": [], "matcher": place, "results": place, "registry": BUCKET[0]}),
+        (
+            register,
+            in_s3,
+            {
+                "scenes": [],
+                "segmenters": [],
+                "matcher": place,
+                "results": place,
+                "holdout": BUCKET,
+                "registry": str(tmp_path / "registry"),
+                "registered": place,
+            },
+        ),
     ):
         assert sentence(capsys, task.python_func, **named) == expected
 

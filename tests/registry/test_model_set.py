@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from icegraph.errors import ModelError
-from icegraph.registry import judged_models, model_set, promote, register
+from icegraph.registry import bring, judged_models, model_set, use
 
 
 def model(folder: Path, kind: str, sensor: str | None = None, weights: bytes = b"weights") -> Path:
@@ -28,8 +28,8 @@ def shipped(tmp_path: Path) -> Path:
 def versions(tmp_path: Path) -> list[Path]:
     """Two versions of a segmenter; the second is the champion."""
     made = [model(tmp_path / name, "icegraph-segmenter", "sar", name.encode()) for name in ("old", "new")]
-    found = [register(one, tmp_path / "registry", metrics={}, name="segmenter-sar") for one in made]
-    promote([found[1]])
+    found = [bring(one, tmp_path / "registry", "segmenter-sar") for one in made]
+    use([found[1]])
     return found
 
 

@@ -1,0 +1,1 @@
+"""The archive_plan stage as a KFP component."""

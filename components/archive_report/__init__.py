@@ -1,0 +1,1 @@
+"""The archive_report stage as a KFP component."""

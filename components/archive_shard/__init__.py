@@ -1,0 +1,1 @@
+"""The archive_shard stage as a KFP component."""

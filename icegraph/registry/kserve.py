@@ -1,0 +1,195 @@
+"""The champions in a cluster: a set of models in S3, and InferenceServices of KServe that are led to it, some of the traffic first.
+
+KServe reads a set from the place that `spec.predictor.model.storageUri` names and, while `canaryTrafficPercent` is set, sends that share of
+the traffic to the newest revision (https://kserve.github.io/website, "Canary Rollout Strategy").
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icegraph.errors import InputError, RegistryError
+from icegraph.registry.lifecycle import bring_champion
+from icegraph.registry.registry import Registry
+from icegraph.store import open_store, sha256
+
+_GROUP, _VERSION, _PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
+_SET = "icegraph/models-sha256"  # annotation
+_MERGE = "application/merge-patch+json"  # a custom resource takes no strategic merge
+_DIGITS = 12
+
+
+def publish(registry: Registry, in_use: Path, place: str) -> str:
+    """Put the champions of all names into S3 as one set, named by its content; the same set is put once.
+
+    Args:
+        registry: The registry.
+        in_use: Folder of models in use, which the champions are brought to.
+        place: `s3://BUCKET/NAME`.
+
+    Returns:
+        The address that KServe reads the set from.
+
+    Raises:
+        RegistryError: There is no champion.
+        StoreError: S3 fails.
+    """
+    names = [name for name in registry.names() if registry.champion(name)]
+    if not names:
+        raise RegistryError(registry.place, "has no champion to serve", "promote a version")
+    store, key = open_store(place)
+    with tempfile.TemporaryDirectory() as work:
+        for name in names:
+            shutil.copytree(bring_champion(registry, name, in_use), Path(work, "set", name))
+        digits = sha256(Path(work, "set"))[:_DIGITS]
+        item = store.commit(f"{key}/{digits}".lstrip("/"), Path(work, "set"))
+    bucket = place.removeprefix("s3://").partition("/")[0]
+    return f"s3://{bucket}/{item.key}/content-{item.sha256}"
+
+
+@dataclass(frozen=True)
+class State:
+    """How an InferenceService stands.
+
+    Args:
+        uri: The set that it reads.
+        canary: Percent of the traffic to the newest revision; None: all.
+        ready: Whether it is ready, as of what was asked for last.
+        edition: The API server's version of the resource.
+    """
+
+    uri: str
+    canary: int | None
+    ready: bool
+    edition: str
+
+
+class InferenceService:
+    """An InferenceService of the cluster that kubeconfig or the pod's service account names.
+
+    Args:
+        address: `NAMESPACE/NAME`.
+
+    Raises:
+        InputError: It is no such address, or nothing tells of a cluster.
+    """
+
+    def __init__(self, address: str) -> None:
+        namespace, slash, name = address.partition("/")
+        if not (namespace and slash and name):
+            raise InputError(address, "names no InferenceService", "write NAMESPACE/NAME")
+        from kubernetes import client, config
+
+        try:
+            config.load_config()
+        except config.ConfigException as error:
+            raise InputError("cluster", f"nothing tells where it is ({error})", "set KUBECONFIG, or run in a pod") from error
+        self.address = address
+        self._api = client.CustomObjectsApi()
+        self._where = (_GROUP, _VERSION, namespace, _PLURAL, name)
+
+    def state(self) -> State:
+        """How it stands now.
+
+        Raises:
+            RegistryError: The API server does not answer, or refuses.
+        """
+        with self._speaking():
+            found = self._api.get_namespaced_custom_object(*self._where)
+        predictor, status = found["spec"]["predictor"], found.get("status", {})
+        seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
+        ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", []))
+        uri = predictor.get("model", {}).get("storageUri", "")
+        return State(uri, predictor.get("canaryTrafficPercent"), seen and ready, found["metadata"]["resourceVersion"])
+
+    def lead(self, uri: str, canary: int | None, on: State | None = None) -> None:
+        """Lead it to a set.
+
+        Args:
+            uri: The set's address.
+            canary: Percent of the traffic; None: all.
+            on: The state that this was decided on; another's change since then is told, and not overwritten.
+
+        Raises:
+            RegistryError: The API server does not answer, or refuses.
+        """
+        metadata: dict[str, Any] = {"annotations": {_SET: uri.rpartition("content-")[2][:63]}}
+        if on:
+            metadata["resourceVersion"] = on.edition
+        body = {"metadata": metadata, "spec": {"predictor": {"canaryTrafficPercent": canary, "model": {"storageUri": uri}}}}
+        with self._speaking():
+            self._api.api_client.call_api(  # the method made for it sends a strategic merge
+                "/apis/{}/{}/namespaces/{}/{}/{}".format(*self._where),
+                "PATCH",
+                header_params={"Accept": "application/json", "Content-Type": _MERGE},
+                body=body,
+                response_type="object",
+                auth_settings=["BearerToken"],
+            )
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        told: Mapping[int, str] = {
+            401: "the API server does not know you",
+            403: "the API server does not let you",
+            404: "there is no such InferenceService",
+            409: "somebody changed it meanwhile",
+        }
+        try:
+            yield
+        except ApiException as error:
+            problem = told.get(error.status, f"the API server answered {error.status} {error.reason}")
+            raise RegistryError(self.address, problem, "check the name and your rights, then run the command again") from error
+        except HTTPError as error:
+            raise RegistryError(self.address, "the API server does not answer", "check KUBECONFIG and the cluster") from error
+
+
+def roll_out(
+    services: Sequence[InferenceService], uri: str, canary: Sequence[int] = (10,), *, patience_s: float = 600.0, poll_s: float = 2.0
+) -> None:
+    """Lead services to a set: first the shares of the traffic in `canary`, one after the other, then all.
+
+    Between two steps every service must become ready; where one does not, all are led back to what they served.
+
+    Args:
+        services: The services.
+        uri: The set's address.
+        canary: Percents.
+        patience_s: How long a service may take to become ready, seconds.
+        poll_s: How often it is looked at, seconds.
+
+    Raises:
+        RegistryError: A service did not become ready, was changed by somebody, or the API server fails; all serve what they served.
+    """
+    before = {service: service.state() for service in services}
+    led: list[InferenceService] = []
+    try:
+        for number, share in enumerate([*canary, None]):
+            for service in services:
+                service.lead(uri, share, before[service] if number == 0 else None)
+                led.append(service)
+            for service in services:
+                _await_ready(service, patience_s, poll_s)
+    except RegistryError:
+        for service in dict.fromkeys(led):
+            if service.state().uri == uri:  # not what somebody else led it to
+                service.lead(before[service].uri, before[service].canary)
+        raise
+
+
+def _await_ready(service: InferenceService, patience_s: float, poll_s: float) -> None:
+    end = time.monotonic() + patience_s
+    while not service.state().ready:
+        if time.monotonic() > end:
+            raise RegistryError(
+                service.address, f"did not become ready within {patience_s:g} s and was led back", "see its events and its pods' logs"
+            )
+        time.sleep(poll_s)

@@ -1,0 +1,148 @@
+"""The archive: every pass once, whatever happens on the way."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from s3_relay import Relay
+
+import icegraph.calibrate
+import icegraph.fuse
+import icegraph.graph
+import icegraph.segment  # noqa: F401
+from icegraph.archive import MADE, Outcome, run_shard, shards, summary
+from icegraph.ingest import Manifest, ingest
+from icegraph.registry import SHIPPED
+from icegraph.simulate import simulate
+from icegraph.store import open_store, sha256
+
+MODELS = [SHIPPED / "segmenter-optical"]
+FORK = multiprocessing.get_context("fork")  # what is imported above is imported once; torch is not used before the fork
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Two small optical passes, and one between them that looks well and is cut off."""
+    out = tmp_path_factory.mktemp("archive")
+    simulate(out / "field", seed=3, size_km=32.0, passes=3, interval_h=3.0, views=("optical",))
+    listed = ingest([out / "field" / "passes"], out / "manifest")
+    for file in listed.scenes[1].files:
+        if file.path.suffix == ".tif":
+            os.truncate(file.path, file.bytes // 2)  # after it was looked at
+    return listed
+
+
+def _shard(manifest: Manifest, lake: str, work: Path, told: Path, settings: Mapping[str, Any]) -> None:
+    torch.set_num_threads(1)
+    work.mkdir(parents=True, exist_ok=True)
+    outcomes = run_shard(manifest, [entry.id for entry in manifest.scenes], MODELS, lake, work, **settings)
+    told.write_text(json.dumps([asdict(outcome) for outcome in outcomes]))
+
+
+def started(manifest: Manifest, lake: str | Path, tmp_path: Path, **settings: Any) -> tuple[Any, Path]:
+    told = tmp_path / "told.json"
+    told.unlink(missing_ok=True)
+    process = FORK.Process(target=_shard, args=(manifest, str(lake), tmp_path / "work", told, settings))
+    process.start()
+    return process, told
+
+
+def finished(manifest: Manifest, lake: str | Path, tmp_path: Path) -> list[dict[str, Any]]:
+    process, told = started(manifest, lake, tmp_path)
+    process.join()
+    assert process.exitcode == 0
+    return list(json.loads(told.read_text()))
+
+
+def content(lake: str | Path) -> dict[str, tuple[int, str]]:
+    """Key of each item → how often it was committed, and its SHA-256."""
+    store, root = open_store(lake)
+    items = [store.item(key) for key in store.list(root)]
+    return {item.key.removeprefix(f"{root}/"): (item.number, item.sha256) for item in items}
+
+
+def test_shards_hold_every_pass_once_in_order(manifest: Manifest) -> None:
+    ids = [entry.id for entry in manifest.scenes]
+    assert shards(manifest, 2) == [",".join(ids[:2]), ids[2]]
+
+
+def test_a_pass_that_cannot_be_used_is_told_and_the_rest_goes_on(manifest: Manifest, tmp_path: Path) -> None:
+    outcomes = finished(manifest, tmp_path / "lake", tmp_path)
+    assert [one["state"] for one in outcomes] == ["done", "refused", "done"]
+    assert manifest.scenes[1].files[0].path.stem.split(".")[0] in outcomes[1]["reason"]
+    assert set(content(tmp_path / "lake")) == {f"floes/{manifest.scenes[k].id}" for k in (0, 2)}
+    said = summary(manifest, [Outcome(**one) for one in outcomes])
+    assert said["states"] == {"done": 2, "refused": 1}
+    assert [row["pass_id"] for row in said["not_archived"]] == [manifest.scenes[1].id]
+
+
+def test_a_shard_run_twice_changes_nothing(manifest: Manifest, tmp_path: Path) -> None:
+    finished(manifest, tmp_path / "lake", tmp_path)
+    before, files = content(tmp_path / "lake"), sha256(tmp_path / "lake")
+    again = finished(manifest, tmp_path / "lake", tmp_path)
+    assert [one["state"] for one in again] == ["already there", "refused", "already there"]
+    assert sha256(tmp_path / "lake") == files
+    assert {number for number, _ in before.values()} == {1}
+
+
+def test_killed_twenty_times_the_lake_ends_with_the_same_bytes(manifest: Manifest, tmp_path: Path) -> None:
+    start = time.monotonic()
+    finished(manifest, tmp_path / "whole", tmp_path)
+    per_pass = (time.monotonic() - start) / 2
+    expected, chance = content(tmp_path / "whole"), random.Random(20)
+    kills, rounds = 0, 0
+    while kills < 20:
+        rounds += 1
+        lake = tmp_path / f"lake-{rounds}"
+        while True:
+            process, told = started(manifest, lake, tmp_path)
+            process.join(chance.uniform(0, 1.2 * per_pass))
+            if process.exitcode is not None:
+                break
+            process.kill()
+            process.join()
+            kills += 1
+        assert process.exitcode == 0
+        assert told.exists()
+        assert content(lake) == expected
+        shutil.rmtree(lake)
+
+
+def test_an_item_tells_what_it_was_made_from(manifest: Manifest, tmp_path: Path) -> None:
+    finished(manifest, tmp_path / "lake", tmp_path)
+    entry = manifest.scenes[0]
+    store, key = open_store(tmp_path / "lake" / "floes" / entry.id)
+    item = store.item(key)
+    made = json.loads(store.read(item, MADE))
+    assert made["files"] == {file.path.name: file.sha256 for file in entry.files}
+    assert made["models"] == {"segmenter-optical": sha256(MODELS[0])}
+    assert {"labels.tif", "floes.parquet", "item.json", "scene.json", MADE} <= set(item.files)
+
+
+def test_a_store_that_is_gone_for_half_a_minute_is_waited_for(manifest: Manifest, bucket: str, relay: Relay, tmp_path: Path) -> None:
+    relay.gone = True
+    process, told = started(manifest, f"s3://{bucket}/lake", tmp_path)
+    time.sleep(30)
+    assert process.exitcode is None
+    relay.gone = False
+    process.join()
+    assert [one["state"] for one in json.loads(told.read_text())] == ["done", "refused", "done"]
+    assert {number for number, _ in content(f"s3://{bucket}/lake").values()} == {1}
+
+
+def test_a_store_that_stays_away_fails_the_pass_and_the_report_tells(manifest: Manifest, bucket: str, relay: Relay, tmp_path: Path) -> None:
+    relay.gone = True
+    process, told = started(manifest, f"s3://{bucket}/lake", tmp_path, attempts=1, patience_s=0.0)
+    process.join()
+    outcomes = json.loads(told.read_text())
+    assert {one["state"] for one in outcomes} == {"failed"}
+    assert "does not answer" in outcomes[0]["reason"]
