@@ -68,9 +68,9 @@ def sea_ice_training(
     holdout: list[str],
     registry: str,
     start: list[str] = [],  # noqa: B006 - KFP takes the default from the signature
-    pretrain_steps: int = 60,
-    steps: int = 400,
-    matcher_steps: int = 400,
+    pretrain_steps: int = 40,
+    steps: int = 280,
+    matcher_steps: int = 260,
     max_speed_m_s: float = 1.0,
     seed: int = 0,
     services: list[str] = [],  # noqa: B006

@@ -56,8 +56,8 @@ class Budget:
         batch: Crops a step, by all processes together.
     """
 
-    pretrain_steps: int = 60
-    steps: int = 400
+    pretrain_steps: int = 40
+    steps: int = 280
     crop: int = 128
     batch: int = 4
 
