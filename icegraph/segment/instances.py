@@ -129,13 +129,12 @@ def _rims(ids: IdArray, unseen: NDArray[np.bool_], part: Window, count: int) -> 
     """Length of each floe's rim, and of what of it borders on what was not seen, [2, count], of the pixels of `part` of [H, W]."""
     found = np.zeros((2, count), np.int64)
     inner = ids[part.slices]
+    ids, unseen = np.pad(ids, 1), np.pad(unseen, 1)
     for down, right in _SIDES:
-        row, col = part.row + down, part.col + right
-        there = np.pad(ids, 1)[row + 1 : row + 1 + part.height, col + 1 : col + 1 + part.width]
-        hidden = np.pad(unseen, 1)[row + 1 : row + 1 + part.height, col + 1 : col + 1 + part.width]
-        rim = (inner > 0) & (inner != there)
+        beside = Window(part.row + 1 + down, part.col + 1 + right, *part.shape).slices
+        rim = (inner > 0) & (inner != ids[beside])
         found[0] += np.bincount(inner[rim], minlength=count)
-        found[1] += np.bincount(inner[rim & hidden], minlength=count)
+        found[1] += np.bincount(inner[rim & unseen[beside]], minlength=count)
     return found
 
 

@@ -140,6 +140,21 @@ class _Raster(Protocol):
     def read(self, window: Window) -> NDArray[Any]: ...
 
 
+class Array:
+    """A raster in memory, zero at first."""
+
+    def __init__(self, shape: tuple[int, int], dtype: str) -> None:
+        self._pixels: NDArray[Any] = np.zeros(shape, dtype)
+
+    def write(self, window: Window, pixels: NDArray[Any]) -> None:
+        """Write the pixels [H, W] of a window."""
+        self._pixels[window.slices] = pixels
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """The pixels [H, W] of a window."""
+        return self._pixels[window.slices]
+
+
 @dataclass(frozen=True)
 class _Maps:
     """What the network says of a scene or a window of one, and scratch rasters for its floes; windows count from its upper left corner."""
@@ -195,21 +210,8 @@ def _write(folder: Path, grid: Grid, outlined: _Outlined) -> None:
             probability.write(window, found.probability)
 
 
-class _Array:
-    """A raster in memory."""
-
-    def __init__(self, shape: tuple[int, int], dtype: str) -> None:
-        self._pixels: NDArray[Any] = np.zeros(shape, dtype)
-
-    def write(self, window: Window, pixels: NDArray[Any]) -> None:
-        self._pixels[window.slices] = pixels
-
-    def read(self, window: Window) -> NDArray[Any]:
-        return self._pixels[window.slices]
-
-
 def _in_memory(shape: tuple[int, int]) -> _Maps:
-    return _Maps(**{name: _Array(shape, dtype) for name, dtype in _KINDS.items()})
+    return _Maps(**{name: Array(shape, dtype) for name, dtype in _KINDS.items()})
 
 
 class _File:

@@ -11,7 +11,7 @@ from icegraph.segment.chips import UNKNOWN, Chip
 from icegraph.segment.instances import find_floes
 from icegraph.segment.model import FLOE, FloeRule, Segmenter, SegmenterConfig
 from icegraph.segment.networks import ThresholdSizes
-from icegraph.segment.predict import predict_values
+from icegraph.segment.predict import Array, predict_values
 from icegraph.segment.threshold import BLURS_PX, LOCAL, MARKERS_PX, SCENE
 
 Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -55,7 +55,7 @@ def score(model: Segmenter, chips: Sequence[Chip], rule: FloeRule) -> dict[str, 
 def outline(probability: NDArray[np.float32], distance: NDArray[np.float32], rule: FloeRule) -> NDArray[np.uint32]:
     """Floes [H, W] of maps in memory."""
     shape = (probability.shape[0], probability.shape[1])
-    markers, pieces = (_Array(np.zeros(shape, np.uint32)) for _ in range(2))
+    markers, pieces = (Array(shape, "uint32") for _ in range(2))
     floes = find_floes(lambda window: (probability[window.slices], distance[window.slices]), shape, rule, markers, pieces)
     return floes.read(Window(0, 0, *shape))
 
@@ -91,16 +91,3 @@ def _predict(model: Segmenter, chip: Chip) -> Maps:
     window = Window(0, 0, *chip.valid.shape)
     probabilities, distance = predict_values(model, chip.values, chip.valid, window, window)
     return probabilities[FLOE], distance
-
-
-class _Array:
-    """A raster in memory."""
-
-    def __init__(self, pixels: NDArray[np.uint32]) -> None:
-        self._pixels = pixels
-
-    def write(self, window: Window, pixels: NDArray[np.uint32]) -> None:
-        self._pixels[window.slices] = pixels
-
-    def read(self, window: Window) -> NDArray[np.uint32]:
-        return self._pixels[window.slices]
