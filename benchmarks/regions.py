@@ -26,7 +26,8 @@ from icegraph.calibrate import calibrate
 from icegraph.evaluate.segmentation import NO_FLOE_GROUND, count_false_ground, count_floes
 from icegraph.ingest import ingest
 from icegraph.scene import Scene
-from icegraph.segment import fit_segmenter, segment
+from icegraph.segment import segment
+from icegraph.segment.train import fit_segmenter
 from icegraph.truth import IGNORE, find_truth, overlap, read_labels
 
 LABELS = Path(__file__).parents[1] / "data" / "floes"

@@ -340,7 +340,7 @@ def train_segmenter(passes: Sequence[Path], truth: Sequence[Path], out: Path, pr
         truth: Label rasters, or folders of them (see `icegraph.truth`).
         out: The model's folder.
         progress: Is told where it stands.
-        **settings: Further arguments of `icegraph.segment.fit_segmenter`.
+        **settings: Further arguments of `icegraph.segment.train.fit_segmenter`.
 
     Returns:
         The passes refused.
@@ -348,7 +348,7 @@ def train_segmenter(passes: Sequence[Path], truth: Sequence[Path], out: Path, pr
     Raises:
         InputError: Nothing can be learnt from, or the passes are of several sensors.
     """
-    from icegraph.segment import fit_segmenter
+    from icegraph.segment.train import fit_segmenter
 
     own_folder(out, "config.json")
     with folder_beside(out.with_name(f"{out.name}-scenes")) as work:

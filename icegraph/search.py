@@ -121,7 +121,7 @@ def search(
 
 
 def _train_segmenter(lessons: Lessons, settings: dict[str, Any], model: Path, progress: Progress) -> None:
-    from icegraph.segment import fit_segmenter
+    from icegraph.segment.train import fit_segmenter
 
     if "network" in settings:
         settings["network"] = {"arch": settings["network"]}

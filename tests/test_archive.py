@@ -1,32 +1,25 @@
 """The archive: every pass once, whatever happens on the way."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from s3_relay import Relay
+from shard_process import start_shard
 
-import icegraph.calibrate
-import icegraph.fuse
-import icegraph.graph
-import icegraph.segment  # noqa: F401
-from icegraph.archive import MADE, Outcome, run_shard, shards, summary
+from icegraph.archive import MADE, Outcome, shards, summary
 from icegraph.ingest import Manifest, ingest
 from icegraph.registry import SHIPPED
 from icegraph.simulate import simulate
 from icegraph.store import open_store, sha256
 
 MODELS = [SHIPPED / "segmenter-optical"]
-FORK = multiprocessing.get_context("fork")  # what is imported above is imported once; torch is not used before the fork
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +34,10 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return listed
 
 
-def _shard(manifest: Manifest, lake: str, work: Path, told: Path, settings: Mapping[str, Any]) -> None:
-    torch.set_num_threads(1)
-    work.mkdir(parents=True, exist_ok=True)
-    outcomes = run_shard(manifest, [entry.id for entry in manifest.scenes], MODELS, lake, work, **settings)
-    told.write_text(json.dumps([asdict(outcome) for outcome in outcomes]))
-
-
-def started(manifest: Manifest, lake: str | Path, tmp_path: Path, **settings: Any) -> tuple[Any, Path]:
+def started(manifest: Manifest, lake: str | Path, tmp_path: Path, **settings: Any) -> tuple[BaseProcess, Path]:
     told = tmp_path / "told.json"
     told.unlink(missing_ok=True)
-    process = FORK.Process(target=_shard, args=(manifest, str(lake), tmp_path / "work", told, settings))
-    process.start()
-    return process, told
+    return start_shard(manifest, MODELS, lake, tmp_path / "work", told, settings), told
 
 
 def finished(manifest: Manifest, lake: str | Path, tmp_path: Path) -> list[dict[str, Any]]:

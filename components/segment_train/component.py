@@ -36,7 +36,8 @@ def segment_train(
     from icegraph.places import brought
     from icegraph.progress import print_progress
     from icegraph.scene import scene_folders
-    from icegraph.segment import fit_segmenter, read_config
+    from icegraph.segment import read_config
+    from icegraph.segment.train import fit_segmenter
     from icegraph.truth import find_truth
 
     with told(), brought(truth) as shown, brought(holdout) as kept, brought(start) as begun:

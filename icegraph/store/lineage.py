@@ -1,6 +1,7 @@
 """What made an artifact: its parents by SHA-256 and the version of the code."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -28,8 +29,10 @@ def folder_sha256(files: Mapping[str, str]) -> str:
 
 @cache
 def code_version() -> str:
-    """The release, and in a git checkout the commit, with `+dirty` where files differ from it."""
+    """The release, and the commit: of a git checkout, with `+dirty` where files differ from it, or as an image names it in ICEGRAPH_COMMIT."""
     root = Path(__file__).parents[2]
+    if commit := os.environ.get("ICEGRAPH_COMMIT"):
+        return f"{__version__} ({commit})"
     if not (root / ".git").exists():
         return __version__
     git = subprocess.run(  # noqa: S603

@@ -14,8 +14,9 @@ import torch
 from icegraph.errors import InputError, ModelError
 from icegraph.grid import Window
 from icegraph.scene import Scene
-from icegraph.segment import fit_segmenter, load_segmenter, model_for, predict_window, segment, segment_all
+from icegraph.segment import load_segmenter, model_for, predict_window, segment, segment_all
 from icegraph.segment.chips import cut_chips
+from icegraph.segment.train import fit_segmenter
 from icegraph.segment.tune import count_matches
 from icegraph.store import sha256
 
@@ -117,7 +118,7 @@ def test_several_processes_learn_together(discs: list[Discs], tmp_path: Path) ->
     code = f"""
 import sys
 from pathlib import Path
-from icegraph.segment import fit_segmenter
+from icegraph.segment.train import fit_segmenter
 place = Path({str(discs[0].scene.parent)!r})
 fit_segmenter([place / "pass-1", place / "pass-2"], {{f"pass-{{n}}": place / f"pass-{{n}}.labels.tif" for n in (1, 2)}}, Path(sys.argv[1]),
               sensor="optical", pretrain_steps=0, steps=50, crop=64, batch=4, local_px=10)
