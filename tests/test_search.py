@@ -64,7 +64,7 @@ def test_every_trial_is_tracked_and_the_best_is_given_and_a_search_goes_on(lesso
 
 
 def test_a_setting_that_nobody_knows_is_told(lessons: Lessons, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^segmenter: has no setting colour; choose of crop, "):
+    with pytest.raises(InputError, match=r"^segmenter: has no setting colour; choose of network, "):
         run_trial("segmenter", lessons, {"colour": 1}, None, tmp_path)  # type: ignore[arg-type]
 
 

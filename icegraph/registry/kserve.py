@@ -4,6 +4,7 @@ KServe reads a set from the place that `spec.predictor.model.storageUri` names a
 the traffic to the newest revision (https://kserve.github.io/website, "Canary Rollout Strategy").
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -86,7 +87,8 @@ class InferenceService:
         from kubernetes import client, config
 
         try:
-            config.load_config()
+            # Named here: the library looks at KUBECONFIG when it is imported, and never again.
+            config.load_config(**({"config_file": os.environ["KUBECONFIG"]} if os.environ.get("KUBECONFIG") else {}))
         except config.ConfigException as error:
             raise InputError("cluster", f"nothing tells where it is ({error})", "set KUBECONFIG, or run in a pod") from error
         self.address = address

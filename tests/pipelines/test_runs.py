@@ -31,7 +31,7 @@ FIELDS = (
     Field("optical-a", ("optical",), 48.0, 2, 3.0, 3),
     Field("optical-test", ("optical",), 48.0, 2, 3.0, 4, holdout=True),
 )
-STEPS = {"pretrain_steps": 10, "steps": 120, "matcher_steps": 100}
+STEPS = {"pretrain_steps": 4, "steps": 50, "matcher_steps": 40}
 
 
 def run(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
