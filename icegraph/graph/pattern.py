@@ -166,7 +166,10 @@ def _read(scene: Scene, band: str, grid: Grid) -> Floats:
         WarpedVRT(file, resampling=Resampling.average if finer else Resampling.bilinear, nodata=np.nan, **place) as picture,
     ):
         values = picture.read(1)
-    with rasterio.open(scene.path("valid"), driver="GTiff") as file, WarpedVRT(file, resampling=Resampling.nearest, nodata=0, **place) as mask:
+    with (
+        rasterio.open(scene.path("valid"), driver="GTiff") as file,
+        WarpedVRT(file, resampling=Resampling.nearest, nodata=0, **place) as mask,
+    ):
         return np.where(mask.read(1) > 0, values, np.float32(np.nan))
 
 
