@@ -129,7 +129,7 @@ def test_weights_whose_header_lies_are_refused(header: bytes, name: str, read: o
 
 
 @pytest.mark.parametrize("name", ["segmenter-sar", "matcher"])
-@pytest.mark.parametrize("wrong", [None, [], "x", {"$ref": "/etc/passwd"}, 10**400, True])
+@pytest.mark.parametrize("wrong", [None, [], "x", {"$ref": "/etc/passwd"}, 10**400])
 def test_a_config_of_wrong_types_is_refused(name: str, wrong: object, tmp_path: Path) -> None:
     read = read_matcher if name == "matcher" else load_segmenter
     config = json.loads((SHIPPED / name / "config.json").read_text())
