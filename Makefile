@@ -1,6 +1,6 @@
 # The front door. `make run` and `make test` set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run models test lint compile s3 s3-down clean
+.PHONY: help run models test lint check audit compile s3 s3-down clean
 
 VENV := .venv
 PYTHON ?= python3.11
@@ -40,6 +40,19 @@ test: $(VENV)/installed ## Run every test this machine can run
 lint: $(VENV)/installed ## ruff and mypy --strict
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 
+# checkov's dependencies clash with ours: the checkers have an environment of their own.
+$(VENV)-check/installed: requirements-check.lock $(VENV)/installed
+	@echo "Setting up $(VENV)-check (once)"
+	@$(VENV)/bin/uv venv --quiet --clear --python $(VENV)/bin/python $(VENV)-check
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)-check/bin/python -r requirements-check.lock
+	@touch $@
+
+check: $(VENV)-check/installed ## Check workflows, Dockerfiles and rendered manifests, and look for secrets
+	@PATH="$(CURDIR)/$(VENV)-check/bin:$$PATH" OUT=$(OUT)/check .ci/check
+
+audit: $(VENV)-check/installed ## Look up known vulnerabilities of what requirements.lock names (needs the Internet)
+	@$(VENV)-check/bin/pip-audit --progress-spinner off --disable-pip --no-deps --requirement requirements.lock
+
 compile: $(VENV)/installed ## Recompile the pipelines into pipelines/compiled
 	@$(VENV)/bin/python -m pipelines
 
@@ -57,4 +70,4 @@ s3-down: ## Stop that server; what it held is gone
 	@docker stop icegraph-s3 >/dev/null && rm -f $(OUT)/s3.env
 
 clean: ## Remove what the commands made
-	rm -rf $(OUT) $(VENV)
+	rm -rf $(OUT) $(VENV) $(VENV)-check

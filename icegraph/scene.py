@@ -240,7 +240,7 @@ class Scene:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[rasterio.io.DatasetReader]:
-        with self.surroundings(), rasterio.open(self.path(name)) as dataset:
+        with self.surroundings(), rasterio.open(self.path(name), driver="GTiff") as dataset:
             yield dataset
 
 
@@ -366,7 +366,7 @@ def thinning(grid: Grid, most: int = 1024) -> int:
 def _sample(scene: Scene, name: str) -> NDArray[Any]:
     """A raster thinned."""
     step = thinning(scene.grid)
-    with rasterio.open(scene.path(name)) as dataset:
+    with rasterio.open(scene.path(name), driver="GTiff") as dataset:
         if _packed(dataset):  # smooth: its overviews tell as much, and are a hundredth of the bytes
             return read_pixels(dataset, out_shape=tuple(len(range(0, size, step)) for size in scene.grid.shape))
         lines = (Window(row, 0, 1, scene.grid.width).rasterio() for row in range(0, scene.grid.height, step))

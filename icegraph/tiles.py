@@ -84,11 +84,11 @@ class Source:
             PassError: It cannot be read.
         """
         try:
-            with rasterio.open(path) as dataset:
+            with rasterio.open(path, driver="GTiff") as dataset:
                 crs = dataset.crs.to_string() if dataset.crs else ""
                 return cls(path, crs, dataset.transform, dataset.shape)
         except RasterioError as error:
-            raise PassError(path, f"cannot be read as a raster ({error})", "name a raster, such as a GeoTIFF") from error
+            raise PassError(path, f"cannot be read as a raster ({error})", "name a GeoTIFF") from error
 
 
 def read_tile(dataset: rasterio.io.DatasetReader, window: Window, size: int = SIZE) -> tuple[Pixels, Mask]:
@@ -203,7 +203,7 @@ def predict_tiles(
 
 def _threshold(source: Source, level: float, size: int) -> Callable[[Window], tuple[dict[str, Any], Prediction]]:
     def predict(window: Window) -> tuple[dict[str, Any], Prediction]:
-        with rasterio.open(source.path) as dataset:
+        with rasterio.open(source.path, driver="GTiff") as dataset:
             pixels, valid = read_tile(dataset, window, size)
         seen = pixels[valid]
         if not seen.size:
@@ -216,7 +216,7 @@ def _threshold(source: Source, level: float, size: int) -> Callable[[Window], tu
 
 def _from_maps(maps: Path) -> Callable[[Window], tuple[dict[str, Any], Prediction]]:
     def read(name: str, window: Window) -> NDArray[Any]:
-        with rasterio.open(maps / name) as dataset:
+        with rasterio.open(maps / name, driver="GTiff") as dataset:
             return np.asarray(dataset.read(1, window=window.rasterio()))
 
     def predict(window: Window) -> tuple[dict[str, Any], Prediction]:
@@ -268,7 +268,7 @@ def _write(folder: Path, rows: list[dict[str, Any]], said: Mapping[str, Any]) ->
 
 
 def _valid_pixels(source: Source, size: int) -> Iterator[Pixels]:
-    with rasterio.open(source.path) as dataset:
+    with rasterio.open(source.path, driver="GTiff") as dataset:
         for window in windows(source.shape, size):
             pixels, valid = read_tile(dataset, window, size)
             if valid.any():

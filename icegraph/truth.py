@@ -55,8 +55,7 @@ def require_labels(path: Path, grid: Grid) -> None:
     """
     mend = "write it again as a GeoTIFF of whole numbers on the grid of the pass"
     try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            check_tiff(path)
+        check_tiff(path)
         with open_raster(path) as dataset:
             if not np.issubdtype(np.dtype(dataset.dtypes[0]), np.integer):
                 raise InputError(path, f"holds {dataset.dtypes[0]}, where labels are whole numbers", mend)
@@ -74,7 +73,7 @@ def require_labels(path: Path, grid: Grid) -> None:
 def read_labels(path: Path, grid: Grid, window: Window | None = None) -> NDArray[np.uint32]:
     """Read a label raster [H, W] on `grid` (nearest neighbour); `IGNORE` where the truth is unknown or does not reach."""
     part = window or Window(0, 0, *grid.shape)
-    with rasterio.open(path) as dataset:
+    with rasterio.open(path, driver="GTiff") as dataset:
         unknown = np.iinfo(dataset.dtypes[0]).max
         options = {"crs": grid.crs, "transform": grid.transform, "height": grid.height, "width": grid.width}
         with WarpedVRT(dataset, resampling=Resampling.nearest, nodata=unknown, src_nodata=unknown, **options) as warped:
@@ -120,7 +119,7 @@ class Overlap:
 def overlap(labels: Path, truth: Path, grid: Grid) -> Overlap:
     """Count, window by window, the common pixels of found floes (`labels`, uint32 on `grid`) and known ones."""
     counts: dict[tuple[int, int], int] = {}
-    with rasterio.open(labels) as dataset:
+    with rasterio.open(labels, driver="GTiff") as dataset:
         for window in tiles(grid.shape, 1024):
             high = dataset.read(1, window=window.rasterio()).astype(np.uint64) << np.uint64(32)
             keys, number = np.unique(high | read_labels(truth, grid, window).astype(np.uint64), return_counts=True)

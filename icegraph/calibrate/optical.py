@@ -90,7 +90,7 @@ def calibrate_optical(pictures: Sequence[Picture], land: Mask | None, folder: Pa
     """
     sources = _sources(pictures)
     with ExitStack() as stack:
-        opened = {path: stack.enter_context(rasterio.open(path)) for path in [*sources, *([land.path] if land else [])]}
+        opened = {path: stack.enter_context(rasterio.open(path, driver="GTiff")) for path in [*sources, *([land.path] if land else [])]}
         grid = _one_grid(opened)
         names = [name for name in BANDS if any(name in found for found in sources.values())]
         masks = ["valid", *(["land"] if land else []), *(["cloud"] if "swir22" in names else [])]

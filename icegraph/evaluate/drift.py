@@ -51,7 +51,7 @@ def known_places(truth: Path, pass_id: str, crs: str) -> Places:
         pass_id: The pass.
         crs: The projection of the answer.
     """
-    with rasterio.open(truth) as dataset:
+    with rasterio.open(truth, driver="GTiff") as dataset:
         grid = read_grid(dataset)
     places = label_places(truth, grid)
     table = _truth_table(truth, pass_id)

@@ -107,7 +107,7 @@ def outlines(labels: Path, view: Map, most: int) -> tuple[dict[int, str], int]:
 
     across = min(1200, view.grid.width)
     size = (max(1, round(across * view.grid.height / view.grid.width)), across)
-    with rasterio.open(labels) as dataset:
+    with rasterio.open(labels, driver="GTiff") as dataset:
         block = dataset.read(1, out_shape=size, resampling=Resampling.nearest).astype(np.int32)
     pieces: dict[int, list[Any]] = {}
     for geometry, value in shapes(block, mask=block > 0, connectivity=8):
@@ -296,7 +296,7 @@ def _furniture(view: Map, text: float) -> Markup:
 
 
 def _read(scene: Scene, name: str, shape: tuple[int, int], resampling: Resampling = Resampling.average) -> NDArray[np.float32]:
-    with rasterio.open(scene.path(name)) as dataset:
+    with rasterio.open(scene.path(name), driver="GTiff") as dataset:
         return np.asarray(dataset.read(1, out_shape=shape, resampling=resampling), np.float32)
 
 

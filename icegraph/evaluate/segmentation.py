@@ -103,7 +103,7 @@ def count_classes(classes: Path, truth: Path, grid: Grid) -> NDArray[np.int64]:
     """
     number = len(CLASSES)
     confusion = np.zeros(number * number, np.int64)
-    with rasterio.open(classes) as dataset:
+    with rasterio.open(classes, driver="GTiff") as dataset:
         for window in tiles(grid.shape, 1024):
             predicted = dataset.read(1, window=window.rasterio())
             true = read_labels(truth, grid, window)
@@ -126,7 +126,7 @@ def class_metrics(confusion: NDArray[np.int64]) -> dict[str, float]:
 def count_false_ground(labels: Path, negatives: Path, grid: Grid) -> NDArray[np.int64]:
     """Pixels of each kind of ground without floes, and how many of them were called floe, [4, 2] in the order of `NO_FLOE_GROUND`."""
     counts = np.zeros((len(NO_FLOE_GROUND), 2), np.int64)
-    with rasterio.open(labels) as dataset:
+    with rasterio.open(labels, driver="GTiff") as dataset:
         for window in tiles(grid.shape, 1024):
             found = dataset.read(1, window=window.rasterio()) > 0
             ground = read_labels(negatives, grid, window)
@@ -144,7 +144,7 @@ def false_ground_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
 def floe_areas_px(labels: Path, grid: Grid) -> NDArray[np.int64]:
     """Pixels of each label of a raster on `grid`, [largest label + 1]; entry 0 is set to 0."""
     areas = np.zeros(1, np.int64)
-    with rasterio.open(labels) as dataset:
+    with rasterio.open(labels, driver="GTiff") as dataset:
         for window in tiles(grid.shape, 1024):
             counts = np.bincount(dataset.read(1, window=window.rasterio()).ravel())
             size = max(len(areas), len(counts))

@@ -7,6 +7,7 @@ but the array; that they and GeoTIFFs cover the whole of the polar grid is told 
 from pathlib import Path
 from typing import Any, Final
 
+import h5py
 import numpy as np
 import rasterio
 from affine import Affine
@@ -17,6 +18,7 @@ from rasterio.errors import RasterioError
 
 from icegraph.errors import PassError
 from icegraph.fuse.day_map import DayMap, noon, percent_of, polar_grid, require_size
+from icegraph.fuse.own import require_own_hdf4, require_own_hdf5
 from icegraph.grid import Grid
 from icegraph.scene import read_grid
 
@@ -49,6 +51,7 @@ def _read_hdf4(path: Path) -> tuple[Grid, NDArray[np.float32]]:
     with path.open("rb") as stream:
         if stream.read(4) != _HDF4:
             raise PassError(path, "is not HDF4", _MEND)
+    require_own_hdf4(path, _MEND)
     try:
         file = SD(str(path))
         try:
@@ -83,6 +86,7 @@ def _read_netcdf(path: Path) -> tuple[Grid, NDArray[np.float32]]:
     from netCDF4 import Dataset
 
     try:
+        _require_own(path)
         with Dataset(path) as file:
             missing = [name for name in ("x", "y", "z", "polar_stereographic") if name not in file.variables]
             if missing:
@@ -99,6 +103,15 @@ def _read_netcdf(path: Path) -> tuple[Grid, NDArray[np.float32]]:
     except (OSError, RuntimeError, ValueError, KeyError, CRSError) as error:
         raise PassError(path, f"not readable as NetCDF with a polar stereographic grid ({error})", _MEND) from error
     return Grid(crs.to_wkt(), transform, *percent.shape), percent
+
+
+def _require_own(path: Path) -> None:
+    if not h5py.is_hdf5(path):  # NetCDF 3 holds all that it names
+        return
+    with h5py.File(path, "r") as file:
+        for name in "xyz":
+            if isinstance(file.get(name), h5py.Dataset):
+                require_own_hdf5(path, name, file[name], _MEND)
 
 
 def _plain(variable: Any) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from icegraph.bounds import lonlat_bounds
 from icegraph.errors import PassError
+from icegraph.fuse.own import require_own_hdf5
 from icegraph.fuse.points import PLATFORM, Bools, Float, Partner, Points
 from icegraph.tai93 import from_tai93
 
@@ -141,8 +142,7 @@ def _require(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
     dataset = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset):
         raise PassError(path, f"it has no dataset “{name}”", _MEND)
-    if dataset.is_virtual or dataset.external:
-        raise PassError(path, f"dataset “{name}” lies in another file", _MEND)
+    require_own_hdf5(path, name, dataset, _MEND)
     if dataset.ndim == 0 or dataset.dtype.kind not in "iuf" or dataset.size > _LARGEST:
         raise PassError(path, f"dataset “{name}” is {dataset.dtype} of shape {dataset.shape}, which no granule has", _MEND)
     return dataset

@@ -13,6 +13,7 @@ import numpy as np
 
 from icegraph.errors import PassError
 from icegraph.fuse.day_map import DayMap, noon, percent_of, polar_grid, require_size
+from icegraph.fuse.own import require_own_hdf5
 
 LICENCE: Final = "NASA, free and open; cite AU_SI12 or AU_SI25, NSIDC DAAC"
 _MEND: Final = "download it again from NSIDC (AMSR_U2_L3_SeaIce12km_… or …25km_… .he5), or leave it out"
@@ -34,8 +35,7 @@ def read_nsidc(path: Path, *, south: bool) -> DayMap:
             if name is None:
                 raise PassError(path, f"it has no dataset “{names[0]}”, nor that of 25 km", _MEND)
             dataset = file[name]
-            if dataset.is_virtual or dataset.external or dataset.file.filename != file.filename:
-                raise PassError(path, f"dataset “{name}” lies in another file", _MEND)
+            require_own_hdf5(path, name, dataset, _MEND)
             require_size(path, dataset.shape, _MEND)
             values = np.asarray(dataset)
     except (OSError, RuntimeError, ValueError, KeyError) as error:

@@ -78,7 +78,7 @@ def floe_table(segment: Path, scene: Scene) -> gpd.GeoDataFrame:
     path = segment / "labels.tif"
     if not path.is_file():
         raise PassError(path, "no such file", "segment the pass first")
-    with rasterio.open(path) as dataset:
+    with rasterio.open(path, driver="GTiff") as dataset:
         if dataset.shape != scene.grid.shape:
             raise PassError(path, f"has {dataset.shape} pixels, the scene {scene.grid.shape}", "segment this scene anew")
     sums = _sum_floes(path, segment / "floe_probability.tif", scene)
@@ -141,8 +141,8 @@ def _sum_floes(labels: Path, probability: Path, scene: Scene) -> _Sums:
     sums = _Sums(np.zeros((1, 6)), np.zeros((len(rasters), 1, 3)), np.zeros(1, bool), np.zeros((0, 2), np.int64))
     parts = []
     with ExitStack() as stack:
-        dataset = stack.enter_context(rasterio.open(labels))
-        bands = [path and stack.enter_context(rasterio.open(path)) for path in rasters]
+        dataset = stack.enter_context(rasterio.open(labels, driver="GTiff"))
+        bands = [path and stack.enter_context(rasterio.open(path, driver="GTiff")) for path in rasters]
         for window in valid_windows(scene.grid):
             wide = window.padded(1, scene.grid.shape)
             around = _with_rim(dataset.read(1, window=wide.rasterio()), window, wide)

@@ -162,11 +162,14 @@ def _read(scene: Scene, band: str, grid: Grid) -> Floats:
     place = {"crs": grid.crs, "transform": grid.transform, "width": grid.width, "height": grid.height}
     finer = grid.pixel_m > 1.5 * scene.grid.pixel_m
     with (
-        rasterio.open(scene.path(band)) as file,
+        rasterio.open(scene.path(band), driver="GTiff") as file,
         WarpedVRT(file, resampling=Resampling.average if finer else Resampling.bilinear, nodata=np.nan, **place) as picture,
     ):
         values = picture.read(1)
-    with rasterio.open(scene.path("valid")) as file, WarpedVRT(file, resampling=Resampling.nearest, nodata=0, **place) as mask:
+    with (
+        rasterio.open(scene.path("valid"), driver="GTiff") as file,
+        WarpedVRT(file, resampling=Resampling.nearest, nodata=0, **place) as mask,
+    ):
         return np.where(mask.read(1) > 0, values, np.float32(np.nan))
 
 

@@ -18,7 +18,7 @@ from defusedxml.ElementTree import fromstring
 
 from icegraph.errors import PassError
 
-XML_LIMIT = 64 << 20  # bytes; the largest annotation seen is 1.8 MB (IW), EW with five swaths and noise stays below 10 MB
+XML_LIMIT = 16 << 20  # bytes; parsed, they take up to 30 times as many. The largest annotation seen is 1.8 MB (IW), EW stays below 10 MB
 ZIP_TOTAL_LIMIT = 64 << 30  # bytes unpacked; a dual IW GRDH product has 1.8 GB
 ZIP_MEMBERS_LIMIT = 10_000
 ZIP_RATIO_LIMIT = 100  # unpacked : packed, of members above ZIP_RATIO_FROM; SAR pixels reach 2, XML 30
@@ -65,7 +65,7 @@ class Container:
             raise PassError(f"{self.place}/{name}", f"cannot be read from the zip ({error})", "download the product again") from error
 
     def read_xml(self, name: str) -> Element:
-        """Parse an XML file; DTDs, entities and files above 64 MiB are refused.
+        """Parse an XML file; DTDs, entities and files above 16 MiB are refused.
 
         Raises:
             PassError: It is missing, too large, not XML, or holds a DTD or entities.

@@ -51,7 +51,7 @@ def open_raster(place: str | Path) -> rasterio.io.DatasetReader:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(place)
+            return rasterio.open(place, driver="GTiff")
     except rasterio.errors.RasterioError as error:
         raise PassError(place, f"cannot be opened as a raster ({error})", "download or write the file again") from error
 

@@ -20,6 +20,7 @@ from icegraph.errors import PassError
 
 SIDE_LIMIT = 65_535  # pixels; Sentinel-1 IW GRDH has at most about 27 000, EW 11 000
 PIXEL_LIMIT = 4_000_000_000
+TILE_LIMIT = 256 << 20  # bytes unpacked; GDAL holds a whole tile to read one pixel of it. Its writers make tiles of 512 × 512 pixels
 _IFD_LIMIT = 64
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}  # BYTE, SHORT, LONG, LONG8: all that shapes and offsets come in
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -157,6 +158,8 @@ def _check_blocks(
     expected = -(-header.width // across) * -(-header.height // down) * planes
     samples = 1 if separate else header.bands
     plain = -(-across * samples * header.bits // 8) * (down if tiled else 1)
+    if tiled and plain > TILE_LIMIT:
+        raise PassError(reader.subject, f"has tiles of {plain} bytes unpacked, more than {TILE_LIMIT}", "write it again in smaller tiles")
     if tags[offset_tag][1] < expected:
         raise PassError(reader.subject, f"lists {tags[offset_tag][1]} blocks where its size needs {expected}", _MEND)
     offsets = reader.values(tags[offset_tag])

@@ -159,7 +159,7 @@ def _read_classes(truth: Path, scene: Scene, window: Window) -> NDArray[np.uint8
     path = truth.with_name(truth.name.removesuffix(".tif").removesuffix(".labels") + ".classes.tif")
     if not path.exists():
         return np.full(window.shape, UNKNOWN, np.uint8)
-    with rasterio.open(path) as dataset:
+    with rasterio.open(path, driver="GTiff") as dataset:
         if dataset.crs != rasterio.crs.CRS.from_user_input(scene.grid.crs) or not dataset.transform.almost_equals(
             scene.grid.transform, 1e-3
         ):

@@ -245,6 +245,6 @@ def read_matcher(folder: Path) -> Matcher:
         raise ModelError(folder, f"made for the features {list(config.features)}", f"train one for {list(NAMES)}")
     for name, most in _MOST.items():
         value = getattr(config, name)
-        if not isinstance(value, int) or not 1 <= value <= most:
+        if type(value) is not int or not 1 <= value <= most:
             raise ModelError(path, f"{name} is {value}, not a whole number from 1 to {most}", mend)
     return load_weights(lambda: Matcher(config), folder / "model.safetensors", mend)

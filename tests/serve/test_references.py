@@ -56,6 +56,15 @@ def map_of(answer: requests.Response, name: str) -> np.ndarray:
         "S3://ice/scenes/a",
         "/vsicurl/http://example.org/a",
         "s3://ice/scenes/../../item.json",
+        "s3://ice/scenes%2f..%2fsecrets/a",
+        "s3://ice/scenes\\..\\secrets/a",
+        "s3://ice/scenes/\uff0e\uff0e/secrets/a",
+        "s3://ice/scenes-evil/../scenes/a",
+        "s3://ice.evil/scenes/a",
+        "s3://ice/scenes/a\0",
+        "s3:///ice/scenes/a",
+        "gs://ice/scenes/a",
+        "/vsis3/ice/scenes/a",
     ],
 )
 def test_what_does_not_lie_in_an_allowed_place_is_not_looked_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +130,23 @@ def test_an_item_that_points_elsewhere_is_refused(bucket: str, tmp_path: Path) -
         store.commit(key, scene.folder)
         with pytest.raises(Refused, match="does not lie beside its item"):
             AllowList([f"s3://{bucket}"]).open(f"s3://{bucket}/scenes/{number}")
+
+
+def test_a_scene_in_s3_that_is_a_virtual_raster_is_not_followed(bucket: str, tmp_path: Path) -> None:
+    scene = write_image_scene(tmp_path / "scene", image((32, 32)))
+    (tmp_path / "own.tif").write_bytes((scene.folder / "red.tif").read_bytes())
+    (scene.folder / "red.tif").write_text(
+        '<VRTDataset rasterXSize="32" rasterYSize="32"><VRTRasterBand dataType="Float32" band="1"><SimpleSource>'
+        f"<SourceFilename>{tmp_path}/own.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with rasterio.open(scene.folder / "red.tif") as dataset:
+        assert np.isfinite(dataset.read(1)).any(), "GDAL by itself reads what it names"
+    store, key = open_store(f"s3://{bucket}/scenes/one")
+    store.commit(key, scene.folder)
+    with running(allow=(f"s3://{bucket}/scenes",)) as server:
+        answer = post(server, INFER, scene_request(f"s3://{bucket}/scenes/one"))
+    assert answer.status_code == 503, answer.text
+    assert "a window cannot be read" in answer.json()["error"]
 
 
 def test_with_s3_gone_images_are_answered_and_references_told_to_come_back(stored: str, bucket: str, relay: Relay) -> None:

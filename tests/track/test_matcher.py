@@ -131,6 +131,7 @@ def test_broken_matchers_are_refused(fresh, tmp_path):
         ({"width": 20_000}, "width is 20000, not a whole number from 1 to"),
         ({"rounds": 10**9}, "rounds is 1000000000, not a whole number from 1 to"),
         ({"heads": 0}, "heads is 0, not a whole number from 1 to"),
+        ({"width": True}, "width is True, not a whole number from 1 to"),
         ({"width": 32.5}, r"width is 32\.5, not a whole number from 1 to"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | wrong))
