@@ -1,6 +1,6 @@
 # The front door. `make run` and `make test` set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run models test lint check audit compile s3 s3-down clean
+.PHONY: help run models images test lint check audit compile s3 s3-down clean
 
 VENV := .venv
 PYTHON ?= python3.11
@@ -55,6 +55,22 @@ audit: $(VENV)-check/installed ## Look up known vulnerabilities of what requirem
 
 compile: $(VENV)/installed ## Recompile the pipelines into pipelines/compiled
 	@$(VENV)/bin/python -m pipelines
+
+# Arguments of an image: see images/Dockerfile. TORCH=cpu gives a train image for machines without a GPU.
+IMAGES ?= ghcr.io/icegraph
+TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TORCH ?= cu130
+base_name := python:3.11-slim-bookworm
+BASE ?= $(shell docker image inspect $(base_name) >/dev/null 2>&1 && echo $(base_name) || grep -v '^\#' images/base.lock)
+image = @docker build --file images/Dockerfile --tag $(IMAGES)/icegraph-$(1):$(TAG) $(2) --build-arg BASE=$(BASE) \
+	--build-arg COMMIT=$$(git describe --always --dirty=+dirty --abbrev=12) --build-arg CREATED=$$(git log -1 --format=%cI) .
+
+images: ## Build the images pipeline, train and serve, with Docker
+	@command -v docker >/dev/null || { echo "Docker is not on the PATH: install it" >&2; exit 1; }
+	$(call image,pipeline,--target stages --build-arg EXTRA=stages)
+	$(call image,train,--target stages --build-arg EXTRA=stages --build-arg TORCH=$(TORCH))
+	$(call image,serve,--target serve)
+	@docker images --filter reference='$(IMAGES)/icegraph-*:$(TAG)'
 
 # MinIO's last public image. Each start has a new password, which is in $(OUT)/s3.env and is printed nowhere.
 s3: ## Start an S3 server (MinIO, in Docker) on port 9000, for tests and trials
