@@ -31,7 +31,7 @@ def sized(task: PipelineTask, *, cpu: tuple[str, str], memory: tuple[str, str], 
 
 
 def _at_home(task: PipelineTask) -> PipelineTask:
-    """Say who the task is and how it reaches S3. What a cluster does not have is left out: not each has keys, or an authority of its own."""
+    """Say who the task is and how it reaches S3; a cluster without keys, or without an authority of its own, leaves that part out."""
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.use_config_map_as_env(task, _SETTINGS, {name: name for name in _NAMES}, optional=True)
     kubernetes.use_secret_as_volume(task, "icegraph-s3", "/var/run/secrets/icegraph/s3", optional=True)

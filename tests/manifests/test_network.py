@@ -1,7 +1,7 @@
 """The table of docs/security.md against the policies: each pair may talk on its ports, and no other pair on any.
 
-The policies are read as Kubernetes does (https://kubernetes.io/docs/concepts/services-networking/network-policies/): policies add up; a pod that
-none selects for a direction is open in it; a connection needs both ends to let it.
+The policies are read as Kubernetes does (https://kubernetes.io/docs/concepts/services-networking/network-policies/): policies add up, and
+a pod that none selects for a direction is open in it.
 """
 
 import ipaddress
@@ -62,7 +62,9 @@ def is_peer(peer: Thing, party: Any, home: str) -> bool:
     if isinstance(party, str):
         return False
     namespace, labels = party
-    here = selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": namespace}) if "namespaceSelector" in peer else namespace == home
+    here = (
+        selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": namespace}) if "namespaceSelector" in peer else namespace == home
+    )
     return here and selects(peer.get("podSelector", {}), labels)
 
 

@@ -118,9 +118,7 @@ def test_every_container_is_bounded_and_writes_only_to_volumes(things: list[Thin
 
 
 def test_each_workload_has_an_account_of_its_own_without_a_token(things: list[Thing]) -> None:
-    accounts = {
-        one["metadata"]["name"]: one for one in of_kind(things, "ServiceAccount") if one["metadata"]["namespace"] == "icegraph"
-    }
+    accounts = {one["metadata"]["name"]: one for one in of_kind(things, "ServiceAccount") if one["metadata"]["namespace"] == "icegraph"}
     assert all(one["automountServiceAccountToken"] is False for one in of_kind(things, "ServiceAccount"))
     priorities = {one["metadata"]["name"] for one in of_kind(things, "PriorityClass")}
     used = []
@@ -156,7 +154,9 @@ def test_every_image_is_pinned(things: list[Thing]) -> None:
 def test_no_secret_is_in_git(things: list[Thing]) -> None:
     assert not of_kind(things, "Secret")
     for path in (ROOT / "manifests").rglob("*.yaml"):
-        assert not re.search(r"(?i)(password|secret_?key|token)\w*\W+(value: )?[\"']?[\w/+]{8,}[\"']?\s*$", path.read_text(), re.MULTILINE), path
+        assert not re.search(
+            r"(?i)(password|secret_?key|token)\w*\W+(value: )?[\"']?[\w/+]{8,}[\"']?\s*$", path.read_text(), re.MULTILINE
+        ), path
 
 
 def test_what_pods_refer_to_is_there(things: list[Thing]) -> None:
@@ -196,4 +196,3 @@ def test_storage_database_and_registry_speak_tls(overlay: str) -> None:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if "/mlflow" in name or "/minio" in name:
                     assert one[probe]["httpGet"]["scheme"] == "HTTPS"
-

@@ -30,7 +30,9 @@ def test_the_graph_asks_addresses_that_the_server_has() -> None:
 
     (graph,) = of_kind(rendered("kind"), "InferenceGraph")
     steps = [step["serviceUrl"] for step in graph["spec"]["nodes"]["root"]["steps"]]
-    assert [re.sub(r"^http://[^/]+", "", step) for step in steps] == [f"/v1/models/{name}:predict" for name in (segmenter.NAME, tracker.NAME)]
+    assert [re.sub(r"^http://[^/]+", "", step) for step in steps] == [
+        f"/v1/models/{name}:predict" for name in (segmenter.NAME, tracker.NAME)
+    ]
     services = {one["metadata"]["name"]: one["metadata"]["namespace"] for one in of_kind(rendered("kind"), "InferenceService")}
     hosts = [f"http://{name}-predictor.{services[name]}.svc.cluster.local/" for name in (segmenter.NAME, tracker.NAME)]
     assert [re.match(r"http://[^/]+/", step)[0] for step in steps] == hosts  # type: ignore[index]
