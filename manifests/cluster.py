@@ -4,6 +4,7 @@
 or of what is printed.
 """
 
+import base64
 import json
 import os
 import re
@@ -20,20 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import botocore.exceptions
 import requests
 import yaml
 
 from icegraph.errors import IceGraphError, told
-from icegraph.laptop import simulate_fields, simulated_fields
-from icegraph.store import open_store
-from icegraph.submit import submit_pipeline
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "out" / "cluster"
 NAME = "icegraph"
 IMAGES = [f"ghcr.io/icegraph/icegraph-{kind}:0.1.0" for kind in ("pipeline", "train", "serve")]
-BUCKET = "icegraph"
+BUCKET = os.environ.get("ICEGRAPH_BUCKET", "icegraph")
 REGISTRY = "http://mlflow.icegraph.svc.cluster.local:5000"
 
 _KFP = "github.com/kubeflow/pipelines/manifests/kustomize/{}?ref=2.17.0"
@@ -258,8 +255,6 @@ def install_kserve(machine: Machine) -> None:
 
 def secret(machine: Machine, namespace: str, name: str, wanted: dict[str, str]) -> dict[str, str]:
     """The secret that is there; else what is wanted, each empty value made by chance."""
-    import base64
-
     found = machine.find("secret", namespace, name)
     if found:
         return {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
@@ -307,12 +302,8 @@ def storage(machine: Machine) -> Iterator[Any]:
 def put_models(machine: Machine) -> None:
     """Make the bucket, and put the shipped models where the predictors look first."""
     with storage(machine) as s3:
-        try:
+        if BUCKET not in {one["Name"] for one in s3.list_buckets()["Buckets"]}:
             s3.create_bucket(Bucket=BUCKET)
-        except (s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
-            pass
-        except botocore.exceptions.ClientError as error:
-            raise ClusterError(BUCKET, f"cannot be made ({error})", "see the log of icegraph/minio-0") from error
         for path in sorted((ROOT / "models").rglob("*")):
             if path.is_file():
                 s3.upload_file(str(path), BUCKET, f"models/in-use/{path.relative_to(ROOT / 'models')}")
@@ -329,6 +320,10 @@ def as_it_serves(machine: Machine, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def submit(machine: Machine) -> None:
     """Simulate passes, put them into S3, and run the training pipeline on them; follow it to its end."""
+    from icegraph.laptop import simulate_fields, simulated_fields
+    from icegraph.store import open_store
+    from icegraph.submit import submit_pipeline
+
     fields = simulated_fields(2)
     simulation = OUT / "simulation"
     if not simulation.exists():
