@@ -76,6 +76,14 @@ def test_kserve_takes_it(things: list[Thing], schemas: dict[tuple[str, str], Any
         assert [f"{name_of(thing)} {'/'.join(map(str, error.path))}: {error.message}" for error in errors] == []
 
 
+def test_kserve_takes_a_canary_as_promotions_make_it(schemas: dict[tuple[str, str], Any]) -> None:
+    from icegraph.registry.kserve import with_canary
+
+    for service in of_kind(rendered("gpu"), "InferenceService"):
+        led = service | {"spec": service["spec"] | with_canary(service["spec"], "s3://icegraph/models/sets/1/content-2", 10)}
+        assert list(Draft7Validator(schemas[service["apiVersion"], service["kind"]]).iter_errors(led)) == []
+
+
 def test_namespaces_enforce_restricted(things: list[Thing]) -> None:
     enforced = {one["metadata"]["name"]: one["metadata"]["labels"] for one in of_kind(things, "Namespace")}
     assert enforced["icegraph"]["pod-security.kubernetes.io/enforce"] == "restricted"
