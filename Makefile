@@ -58,7 +58,7 @@ s3-down: ## Stop that server; what it held is gone
 
 # What each does, and what to do when it fails, is said as it goes: manifests/cluster.py.
 CLUSTER ?= kind
-export CLUSTER
+export CLUSTER OUT
 
 cluster: $(VENV)/installed ## Start a cluster on this machine with all of IceGraph in it; CLUSTER=minikube too
 	@$(VENV)/bin/python manifests/cluster.py up

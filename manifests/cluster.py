@@ -27,7 +27,7 @@ import yaml
 from icegraph.errors import IceGraphError, told
 
 ROOT = Path(__file__).parents[1]
-OUT = ROOT / "out" / "cluster"
+OUT = Path(os.environ.get("OUT", ROOT / "out"), "cluster")
 NAME = "icegraph"
 IMAGES = [f"ghcr.io/icegraph/icegraph-{kind}:0.1.0" for kind in ("pipeline", "train", "serve")]
 BUCKET = os.environ.get("ICEGRAPH_BUCKET", "icegraph")
@@ -46,7 +46,6 @@ KSERVE_SETTINGS = {
 # KServe's own storage initializer says less than Pod Security's `restricted` asks for.
 _RESTRICTED = {
     "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
     "runAsNonRoot": True,
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
@@ -370,9 +369,10 @@ def follow(address: str, run: str) -> None:
     Raises:
         ClusterError: It failed.
     """
-    before = ""
+    before, token = "", os.environ.get("KFP_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     while True:
-        answer = requests.get(f"{address}/apis/v2beta1/runs/{run}", timeout=60)
+        answer = requests.get(f"{address}/apis/v2beta1/runs/{run}", headers=headers, timeout=60)
         state = str(answer.json().get("state", "")) if answer.ok else before
         if state != before:
             say(f"  {state.lower()}")

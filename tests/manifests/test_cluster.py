@@ -7,12 +7,17 @@ import shutil
 import stat
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
 import pytest
 from overlays import ROOT
+from test_submit import KfpApi
+
+from icegraph.store import open_store
 
 PROGRAM = """#!{python}
 import json, os, subprocess, sys
@@ -32,7 +37,7 @@ elif words[1] == "get":
     found = state["objects"].get("/".join([words[2].partition(".")[0], words[3]]))
     print(json.dumps(found) if found else "")
 elif words[1] == "port-forward":
-    print("Forwarding from 127.0.0.1:%d -> 9000" % state["port"], flush=True)
+    print("Forwarding from 127.0.0.1:%d -> 9000" % state["ports"][words[3].partition("/")[2]], flush=True)
     import time
     time.sleep(60)
 """
@@ -43,7 +48,7 @@ class World:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.state: dict[str, Any] = {"breaks": "", "clusters": "", "objects": {}, "port": 9, "kubectl": shutil.which("kubectl")}
+        self.state: dict[str, Any] = {"breaks": "", "clusters": "", "objects": {}, "ports": {}, "kubectl": shutil.which("kubectl")}
         for name in ("kubectl", "kind", "docker", "minikube"):
             program = place / "bin" / name
             program.parent.mkdir(exist_ok=True)
@@ -81,7 +86,7 @@ def with_storage(world: World, bucket: str, monkeypatch: pytest.MonkeyPatch) -> 
     """A world whose MinIO is the S3 server of the tests, which has its key already."""
     found = boto3.Session().get_credentials()
     world.state["objects"]["secret/icegraph-s3"] = encoded(AWS_ACCESS_KEY_ID=found.access_key, AWS_SECRET_ACCESS_KEY=found.secret_key)
-    world.state["port"] = int(os.environ["ICEGRAPH_TEST_S3_ENDPOINT"].rpartition(":")[2])
+    world.state["ports"]["minio"] = int(os.environ["ICEGRAPH_TEST_S3_ENDPOINT"].rpartition(":")[2])
     monkeypatch.setenv("ICEGRAPH_BUCKET", bucket)
     return world
 
@@ -149,6 +154,57 @@ def test_minikube_serves_too_and_both_are_removed(world: World) -> None:
     assert world.told == [["minikube", "delete", "--profile=icegraph", ""]]
     assert world.make("down").returncode == 0
     assert world.told == [["kind", "delete", "cluster", "--name=icegraph", ""]]
+
+
+def test_passes_are_put_into_s3_and_a_run_is_submitted_and_followed(with_storage: World, bucket: str, tmp_path: Path) -> None:
+    from icegraph.laptop import simulated_fields
+
+    fields = simulated_fields(2)
+    for field in fields:
+        for part in ("passes", "truth"):
+            file = tmp_path / "cluster" / "simulation" / field.name / part / "file"
+            file.parent.mkdir(parents=True)
+            file.write_text(f"{field.name} {part}")
+    KfpApi.runs, KfpApi.polls = {}, 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), KfpApi)
+    Thread(target=server.serve_forever, daemon=True).start()
+    with_storage.state["ports"]["ml-pipeline-ui"] = server.server_port
+    result = with_storage.make("submit", OUT=str(tmp_path), KFP_TOKEN="secret", HOME=str(tmp_path))
+    server.shutdown()
+    assert result.returncode == 0, result.stderr
+    assert f"http://127.0.0.1:{server.server_port}/#/runs/details/r1" in result.stdout
+    assert result.stdout.rstrip().endswith("succeeded")
+    asked = KfpApi.runs["r1"]["runtime_config"]["parameters"]
+    assert (len(asked["passes"]), len(asked["truth"]), len(asked["holdout"])) == (6, 4, 2)
+    assert "nvidia" not in json.dumps(KfpApi.runs["r1"])
+    for field, place in zip(fields, asked["passes"], strict=True):
+        store, key = open_store(place)
+        store.fetch(key, tmp_path / "back" / field.name)
+        assert (tmp_path / "back" / field.name / "file").read_text() == f"{field.name} passes"
+    assert all(place.startswith(f"s3://{bucket}/passes/") for place in [*asked["truth"], *asked["holdout"], *asked["start"]])
+
+
+def test_the_tracker_is_asked_with_what_the_segmenter_answered(world: World, tmp_path: Path) -> None:
+    asked = []
+
+    class Predictor(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f'{{"predictions": ["{self.path}"]}}'.encode())
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Predictor)
+    Thread(target=server.serve_forever, daemon=True).start()
+    world.state["ports"] = {"segmenter-predictor": server.server_port, "tracker-predictor": server.server_port}
+    assert world.make("predict", OUT=str(tmp_path)).returncode == 0
+    server.shutdown()
+    passes, floes = asked
+    assert passes == ("/v1/models/segmenter:predict", (ROOT / "docs" / "passes.json").read_bytes())
+    assert floes == ("/v1/models/tracker:predict", (tmp_path / "cluster" / "segmenter.json").read_bytes())
+    assert json.loads((tmp_path / "cluster" / "tracker.json").read_text()) == {"predictions": ["/v1/models/tracker:predict"]}
 
 
 def test_what_is_installed_is_what_the_guide_names() -> None:
