@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -134,6 +135,7 @@ class Machine:
                 raise ClusterError(
                     f"{namespace}/{service}", forward.stderr.read().strip() or "cannot be reached", "run `make cluster` first"
                 )
+            Thread(target=forward.stdout.read, daemon=True).start()  # it prints a line a connection, and would wait for a reader
             yield f"http://127.0.0.1:{match[1]}"
         finally:
             forward.terminate()
