@@ -1,6 +1,6 @@
 # The front door. `make run` and `make test` set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run models images test lint check audit compile s3 s3-down clean
+.PHONY: help run models images test lint check audit compile s3 s3-down cluster submit predict cluster-down clean
 
 VENV := .venv
 PYTHON ?= python3.11
@@ -12,7 +12,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 
 help: ## Show this list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (once; a few minutes on a slow line)"
@@ -84,6 +84,22 @@ s3: ## Start an S3 server (MinIO, in Docker) on port 9000, for tests and trials
 
 s3-down: ## Stop that server; what it held is gone
 	@docker stop icegraph-s3 >/dev/null && rm -f $(OUT)/s3.env
+
+# What each does, and what to do when it fails, is said as it goes: manifests/cluster.py.
+CLUSTER ?= kind
+export CLUSTER OUT
+
+cluster: $(VENV)/installed ## Start a cluster on this machine with all of IceGraph in it; CLUSTER=minikube too
+	@$(VENV)/bin/python manifests/cluster.py up
+
+submit: $(VENV)/installed ## Train on that cluster, on passes simulated here
+	@$(VENV)/bin/python manifests/cluster.py submit
+
+predict: $(VENV)/installed ## Ask that cluster for the floes of two passes, and their tracks
+	@$(VENV)/bin/python manifests/cluster.py predict
+
+cluster-down: $(VENV)/installed ## Remove that cluster and all that it holds
+	@$(VENV)/bin/python manifests/cluster.py down
 
 clean: ## Remove what the commands made
 	rm -rf $(OUT) $(VENV) $(VENV)-check

@@ -1,7 +1,7 @@
 """The champions in a cluster: a set of models in S3, and InferenceServices of KServe that are led to it, some of the traffic first.
 
-KServe reads a set from the place that `spec.predictor.model.storageUri` names and, while `canaryTrafficPercent` is set, sends that share of
-the traffic to the newest revision (https://kserve.github.io/website, "Canary Rollout Strategy").
+KServe reads a set from the place that `spec.predictor.model.storageUri` names. In its Standard mode a canary is a predictor beside it, in
+`spec.canary`, with a share of the traffic (https://github.com/kserve/kserve/pull/5672); `canaryTrafficPercent` is for Knative alone.
 """
 
 import os
@@ -20,6 +20,7 @@ from icegraph.registry.registry import Registry
 from icegraph.store import open_store, sha256
 
 _GROUP, _VERSION, _PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
+_CANARY = "next"  # name of the predictor
 _SET = "icegraph/models-sha256"  # annotation
 _MERGE = "application/merge-patch+json"  # a custom resource takes no strategic merge
 _DIGITS = 12
@@ -58,16 +59,18 @@ class State:
     """How an InferenceService stands.
 
     Args:
-        uri: The set that it reads.
-        canary: Percent of the traffic to the newest revision; None: all.
+        uri: The set that it was led to last.
+        canary: Percent of the traffic that has; None: all.
         ready: Whether it is ready, as of what was asked for last.
         edition: The API server's version of the resource.
+        spec: What it was told.
     """
 
     uri: str
     canary: int | None
     ready: bool
     edition: str
+    spec: Mapping[str, Any]
 
 
 class InferenceService:
@@ -103,13 +106,16 @@ class InferenceService:
         """
         with self._speaking():
             found = self._api.get_namespaced_custom_object(*self._where)
-        predictor, status = found["spec"]["predictor"], found.get("status", {})
+        spec, status = found["spec"], found.get("status", {})
         seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
+        canary = (spec.get("canary") or [None])[0]
         ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", []))
-        uri = predictor.get("model", {}).get("storageUri", "")
-        return State(uri, predictor.get("canaryTrafficPercent"), seen and ready, found["metadata"]["resourceVersion"])
+        if canary:
+            ready = ready and any(one["name"] == canary["predictor"]["name"] and one["ready"] for one in status.get("canaryStatuses", []))
+        uri = (canary or spec)["predictor"].get("model", {}).get("storageUri", "")
+        return State(uri, canary["trafficPercent"] if canary else None, seen and ready, found["metadata"]["resourceVersion"], spec)
 
-    def lead(self, uri: str, canary: int | None, on: State | None = None) -> None:
+    def lead(self, uri: str, canary: int | None, on: State) -> None:
         """Lead it to a set.
 
         Args:
@@ -120,16 +126,26 @@ class InferenceService:
         Raises:
             RegistryError: The API server does not answer, or refuses.
         """
-        metadata: dict[str, Any] = {"annotations": {_SET: uri.rpartition("content-")[2][:63]}}
-        if on:
-            metadata["resourceVersion"] = on.edition
-        body = {"metadata": metadata, "spec": {"predictor": {"canaryTrafficPercent": canary, "model": {"storageUri": uri}}}}
+        spec = {"canary": None, "predictor": {"model": {"storageUri": uri}}} if canary is None else with_canary(on.spec, uri, canary)
+        self._patch(uri, spec, on)
+
+    def lead_back(self, before: State, on: State) -> None:
+        """Let it serve what it served before.
+
+        Raises:
+            RegistryError: The API server does not answer, or refuses.
+        """
+        served = before.spec["predictor"]["model"]["storageUri"]
+        self._patch(before.uri, {"canary": before.spec.get("canary"), "predictor": {"model": {"storageUri": served}}}, on)
+
+    def _patch(self, uri: str, spec: Mapping[str, Any], on: State) -> None:
+        metadata = {"annotations": {_SET: uri.rpartition("content-")[2][:63]}, "resourceVersion": on.edition}
         with self._speaking():
             self._api.api_client.call_api(  # the method made for it sends a strategic merge
                 "/apis/{}/{}/namespaces/{}/{}/{}".format(*self._where),
                 "PATCH",
                 header_params={"Accept": "application/json", "Content-Type": _MERGE},
-                body=body,
+                body={"metadata": metadata, "spec": spec},
                 response_type="object",
                 auth_settings=["BearerToken"],
             )
@@ -154,6 +170,12 @@ class InferenceService:
             raise RegistryError(self.address, "the API server does not answer", "check KUBECONFIG and the cluster") from error
 
 
+def with_canary(spec: Mapping[str, Any], uri: str, percent: int) -> dict[str, Any]:
+    """What to add to an InferenceService's spec for a canary that reads `uri`, and is otherwise as its predictor."""
+    model = {"name": "", **spec["predictor"]["model"], "storageUri": uri}  # a name, be it empty, is asked for here alone
+    return {"canary": [{"trafficPercent": percent, "predictor": {"name": _CANARY, "model": model}}]}
+
+
 def roll_out(
     services: Sequence[InferenceService], uri: str, canary: Sequence[int] = (10,), *, patience_s: float = 600.0, poll_s: float = 2.0
 ) -> None:
@@ -176,14 +198,15 @@ def roll_out(
     try:
         for number, share in enumerate([*canary, None]):
             for service in services:
-                service.lead(uri, share, before[service] if number == 0 else None)
+                service.lead(uri, share, before[service] if number == 0 else service.state())
                 led.append(service)
             for service in services:
                 _await_ready(service, patience_s, poll_s)
     except RegistryError:
         for service in dict.fromkeys(led):
-            if service.state().uri == uri:  # not what somebody else led it to
-                service.lead(before[service].uri, before[service].canary)
+            now = service.state()
+            if now.uri == uri:  # not what somebody else led it to
+                service.lead_back(before[service], now)
         raise
 
 

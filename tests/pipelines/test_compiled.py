@@ -35,7 +35,7 @@ def test_every_task_asks_for_cpu_and_memory_and_segment_train_for_a_gpu(name: st
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_no_task_takes_its_outputs_from_an_earlier_run_on_the_same_places(name: str) -> None:
-    pipeline = yaml.safe_load((COMPILED / f"{name}.yaml").read_text())
+    pipeline = documents(name)[0]
     tasks = [
         task for part in (pipeline["root"], *pipeline["components"].values()) for task in part.get("dag", {}).get("tasks", {}).values()
     ]
@@ -50,9 +50,32 @@ def test_the_stages_are_in_the_training_pipeline_and_deploy_where_there_is_a_sto
     assert stages == {
         "ingest", "calibrate", "fuse", "segment-train", "segment", "graph-build", "gnn-train", "track", "evaluate", "register", "deploy",
     }  # fmt: skip
-    tasks = yaml.safe_load((COMPILED / "sea_ice_training.yaml").read_text())["root"]["dag"]["tasks"]
+    tasks = documents("sea_ice_training")[0]["root"]["dag"]["tasks"]
     assert "store'] != ''" in tasks["condition-1"]["triggerPolicy"]["condition"]
 
 
 def executors(name: str, folder: Path = COMPILED) -> dict[str, Any]:
-    return dict(yaml.safe_load((folder / f"{name}.yaml").read_text())["deploymentSpec"]["executors"])
+    return dict(documents(name, folder)[0]["deploymentSpec"]["executors"])
+
+
+def documents(name: str, folder: Path = COMPILED) -> list[dict[str, Any]]:
+    """The pipeline, and what Kubernetes is asked for its tasks."""
+    return list(yaml.safe_load_all((folder / f"{name}.yaml").read_text()))
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_task_is_nobody_and_has_the_key_to_s3(name: str) -> None:
+    asked = documents(name)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(asked) == {task for task, spec in executors(name).items() if "container" in spec}
+    for task, one in asked.items():
+        assert one["securityContext"] == {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True}
+        (secret,) = one["secretAsVolume"]
+        assert (secret["secretName"], secret["mountPath"]) == ("icegraph-s3", "/var/run/secrets/icegraph/s3")
+        assert {pair["envVar"] for pair in one["configMapAsEnv"][0]["keyToEnv"]} >= {"ICEGRAPH_S3_SECRET", "AWS_ENDPOINT_URL"}
+        assert ("nodeSelector" in one, "tolerations" in one) == (task == "exec-segment-train",) * 2
+
+
+def test_a_cluster_without_gpus_is_asked_for_none(tmp_path: Path) -> None:
+    environment = os.environ | {"ICEGRAPH_GPUS": "0"}
+    subprocess.run([sys.executable, "-m", "pipelines", str(tmp_path)], check=True, env=environment, capture_output=True)
+    assert "nvidia" not in (tmp_path / "sea_ice_training.yaml").read_text()

@@ -95,17 +95,20 @@ class Cluster:
 
     def write(self, name: str, service: dict[str, Any]) -> None:
         """What the API server and KServe's controller do with a change."""
-        metadata, predictor = service["metadata"], service["spec"]["predictor"]
+        metadata, spec = service["metadata"], service["spec"]
         metadata["resourceVersion"] = str(int(metadata.get("resourceVersion", "0")) + 1)
         metadata["generation"] = metadata.get("generation", 0) + 1
-        uri = predictor["model"]["storageUri"]
+        (canary,) = spec.get("canary") or [None]
+        uri = (canary or spec)["predictor"]["model"]["storageUri"]
         ready = "False" if self.broken and self.broken in uri else "True"
-        service["status"] = {"observedGeneration": metadata["generation"], "conditions": [{"type": "Ready", "status": ready}]}
+        conditions = [{"type": "Ready", "status": "True" if canary else ready}]
+        statuses = [{"name": canary["predictor"]["name"], "ready": ready == "True", "trafficPercent": 0}] if canary else []
+        service["status"] = {"observedGeneration": metadata["generation"], "conditions": conditions, "canaryStatuses": statuses}
         self.services[name] = service
-        self.history.append((name, uri, predictor.get("canaryTrafficPercent")))
+        self.history.append((name, uri, canary["trafficPercent"] if canary else None))
 
     def serve(self, name: str, uri: str) -> None:
-        model = {"modelFormat": {"name": "icegraph"}, "storageUri": uri, "resources": {"limits": {"cpu": "1"}}}
+        model = {"name": "", "modelFormat": {"name": "icegraph"}, "storageUri": uri, "resources": {"limits": {"cpu": "1"}}}
         self.write(name, {"metadata": {"name": name}, "spec": {"predictor": {"model": model}}})
         self.history.clear()
 
@@ -140,8 +143,8 @@ def test_a_roll_out_gives_a_share_of_the_traffic_first_and_then_all(cluster: Clu
         (name, share) for share in (10, 50, None) for name in ("segmenter", "tracker")
     ]
     assert {uri for _, uri, _ in cluster.history} == {"s3://models/new"}
+    assert "canary" not in cluster.services["segmenter"]["spec"]
     predictor = cluster.services["segmenter"]["spec"]["predictor"]
-    assert "canaryTrafficPercent" not in predictor
     assert predictor["model"]["resources"] == {"limits": {"cpu": "1"}}  # the rest is as it was
     assert predictor["model"]["modelFormat"] == {"name": "icegraph"}
 
@@ -152,6 +155,15 @@ def test_services_that_do_not_become_ready_are_led_back(cluster: Cluster, servic
         roll_out(services, "s3://models/new", patience_s=0.05, poll_s=0.01)
     for service in services:
         assert (service.state().uri, service.state().canary, service.state().ready) == ("s3://models/old", None, True)
+
+
+def test_the_old_models_serve_on_beside_a_canary_that_is_a_predictor_of_its_own(cluster: Cluster, services: list[InferenceService]) -> None:
+    services[0].lead("s3://models/new", 10, services[0].state())
+    spec = cluster.services["segmenter"]["spec"]
+    assert spec["predictor"]["model"]["storageUri"] == "s3://models/old"
+    model = {"name": "", "modelFormat": {"name": "icegraph"}, "storageUri": "s3://models/new", "resources": {"limits": {"cpu": "1"}}}
+    assert spec["canary"] == [{"trafficPercent": 10, "predictor": {"name": "next", "model": model}}]
+    assert (services[0].state().uri, services[0].state().canary, services[0].state().ready) == ("s3://models/new", 10, True)
 
 
 def test_a_change_by_somebody_else_is_told_and_not_overwritten(cluster: Cluster, services: list[InferenceService]) -> None:

@@ -1,0 +1,206 @@
+"""What an API server, its admission and a careful operator would refuse."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+from overlays import OVERLAYS, ROOT, Thing, containers, katib_trial, name_of, of_kind, pods, rendered
+
+VERSIONS = ("1.31", "1.32", "1.33", "1.34", "1.35", "1.36")
+OTHERS = ("serving.kserve.io", "cert-manager.io", "trust.cert-manager.io", "external-secrets.io", "gateway.networking.k8s.io")
+CLUSTER_WIDE = {"Namespace", "PriorityClass", "ClusterIssuer", "Bundle"}
+VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+
+
+def group(thing: Thing) -> str:
+    return str(thing["apiVersion"]).rpartition("/")[0]
+
+
+def test_each_object_is_there_once_and_knows_its_namespace(things: list[Thing]) -> None:
+    names = [name_of(thing) for thing in things]
+    assert len(names) == len(set(names))
+    for thing in things:
+        assert ("namespace" in thing["metadata"]) == (thing["kind"] not in CLUSTER_WIDE), name_of(thing)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_takes_it(version: str) -> None:
+    ours = [thing for overlay in OVERLAYS for thing in rendered(overlay) if group(thing) not in OTHERS]
+    distinct = {yaml.safe_dump(thing): thing for thing in [*ours, katib_trial() | {"metadata": {"name": "trial"}}]}
+    assert {"Deployment", "StatefulSet", "NetworkPolicy", "Role"} <= {thing["kind"] for thing in ours}
+    for thing in distinct.values():
+        kubernetes_validate.validate(thing, version, strict=True)
+
+
+@pytest.fixture(scope="module")
+def schemas() -> dict[tuple[str, str], Any]:
+    """(apiVersion, kind) → schema."""
+    place = os.environ.get("ICEGRAPH_KSERVE_SCHEMAS")
+    if not place:
+        pytest.skip("set ICEGRAPH_KSERVE_SCHEMAS to the folder of KServe's CRDs (kserve/kserve, config/crd) to run this test")
+    found = {}
+    for path in Path(place).glob("serving.kserve.io_*.yaml"):
+        spec = yaml.safe_load(path.read_text())["spec"]
+        for version in spec["versions"]:
+            schema = _closed(version["schema"]["openAPIV3Schema"])
+            schema["properties"]["metadata"] = {"type": "object"}
+            found[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = schema
+    return found
+
+
+def _closed(schema: Any) -> Any:
+    """As strict as a cluster's field validation: unknown fields are refused."""
+    if isinstance(schema, list):
+        return [_closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: _closed(one) for name, one in schema.items()}
+    known = schema.get("properties")
+    if isinstance(known, dict) and known and schema.get("type") == "object" and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        closed.setdefault("additionalProperties", False)
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    return closed
+
+
+def test_kserve_takes_it(things: list[Thing], schemas: dict[tuple[str, str], Any]) -> None:
+    theirs = [thing for thing in things if group(thing) == "serving.kserve.io"]
+    assert sorted(thing["kind"] for thing in theirs) == ["InferenceGraph", "InferenceService", "InferenceService", "ServingRuntime"]
+    for thing in theirs:
+        errors = Draft7Validator(schemas[thing["apiVersion"], thing["kind"]]).iter_errors(thing)
+        assert [f"{name_of(thing)} {'/'.join(map(str, error.path))}: {error.message}" for error in errors] == []
+
+
+def test_kserve_takes_a_canary_as_promotions_make_it(schemas: dict[tuple[str, str], Any]) -> None:
+    from icegraph.registry.kserve import with_canary
+
+    for service in of_kind(rendered("gpu"), "InferenceService"):
+        led = service | {"spec": service["spec"] | with_canary(service["spec"], "s3://icegraph/models/sets/1/content-2", 10)}
+        assert list(Draft7Validator(schemas[service["apiVersion"], service["kind"]]).iter_errors(led)) == []
+
+
+def test_namespaces_enforce_restricted(things: list[Thing]) -> None:
+    enforced = {one["metadata"]["name"]: one["metadata"]["labels"] for one in of_kind(things, "Namespace")}
+    assert enforced["icegraph"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {labels["pod-security.kubernetes.io/warn"] for labels in enforced.values()} == {"restricted"}
+    at_home = {thing["metadata"]["namespace"] for thing in things if "namespace" in thing["metadata"]}
+    assert at_home <= {*enforced, "kubeflow", "kserve", "cert-manager"}
+
+
+def test_every_pod_passes_restricted(things: list[Thing]) -> None:
+    """Rule by rule as in https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted."""
+    for name, template in pods(things).items():
+        spec = template["spec"]
+        pod = spec["securityContext"]
+        assert not any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")), name
+        assert "sysctls" not in pod, name
+        for volume in spec.get("volumes", []):
+            assert set(volume) - {"name"} <= VOLUMES, name
+        for one in containers(spec):
+            own = one["securityContext"]
+            joined = pod | own
+            assert own["allowPrivilegeEscalation"] is False, name
+            assert own["capabilities"] == {"drop": ["ALL"]}, name
+            assert joined["runAsNonRoot"] is True, name
+            assert joined["runAsUser"] > 0, name
+            assert joined["seccompProfile"]["type"] == "RuntimeDefault", name
+            assert not own.get("privileged"), name
+            assert not any("hostPort" in port for port in one.get("ports", [])), name
+
+
+def test_every_container_is_bounded_and_writes_only_to_volumes(things: list[Thing]) -> None:
+    for name, template in pods(things).items():
+        for one in containers(template["spec"]):
+            assert set(one["resources"]) == {"requests", "limits"}, name
+            assert {"cpu", "memory"} <= set(one["resources"]["requests"]) & set(one["resources"]["limits"]), name
+            assert one["securityContext"]["readOnlyRootFilesystem"] is True, name
+            if name != "Job/kubeflow/trial":
+                assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(one), name
+        for volume in template["spec"].get("volumes", []):
+            assert "emptyDir" not in volume or volume["emptyDir"].get("sizeLimit"), name
+
+
+def test_each_workload_has_an_account_of_its_own_without_a_token(things: list[Thing]) -> None:
+    accounts = {one["metadata"]["name"]: one for one in of_kind(things, "ServiceAccount") if one["metadata"]["namespace"] == "icegraph"}
+    assert all(one["automountServiceAccountToken"] is False for one in of_kind(things, "ServiceAccount"))
+    priorities = {one["metadata"]["name"] for one in of_kind(things, "PriorityClass")}
+    used = []
+    for name, template in pods(things).items():
+        assert template["spec"]["automountServiceAccountToken"] is False, name
+        if name != "Job/kubeflow/trial":
+            assert template["spec"]["priorityClassName"] in priorities, name
+            assert template["spec"]["serviceAccountName"] in accounts, name
+            used.append(template["spec"]["serviceAccountName"])
+    used.remove("icegraph-serve")  # of two predictors, which run one server
+    assert sorted(set(used)) == sorted(used)
+
+
+def test_rights_are_those_of_deploy_alone(things: list[Thing]) -> None:
+    assert not of_kind(things, "ClusterRole", "ClusterRoleBinding")
+    (role,) = of_kind(things, "Role")
+    (rule,) = role["rules"]
+    assert rule["apiGroups"] == ["serving.kserve.io"]
+    assert rule["resources"] == ["inferenceservices"]
+    assert sorted(rule["verbs"]) == ["get", "patch"]
+    assert sorted(rule["resourceNames"]) == sorted(one["metadata"]["name"] for one in of_kind(things, "InferenceService"))
+    (binding,) = of_kind(things, "RoleBinding")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
+
+
+def test_every_image_is_pinned(things: list[Thing]) -> None:
+    for name, template in pods(things).items():
+        for one in containers(template["spec"]):
+            assert re.fullmatch(r"[a-z0-9.]+/[\w./-]+:v?[\w.-]*\d[\w.-]*(@sha256:[0-9a-f]{64})?", one["image"]), (name, one["image"])
+            assert "latest" not in one["image"]
+
+
+def test_no_secret_is_in_git(things: list[Thing]) -> None:
+    assert not of_kind(things, "Secret")
+    for path in (ROOT / "manifests").rglob("*.yaml"):
+        assert not re.search(
+            r"(?i)(password|secret_?key|token)\w*\W+(value: )?[\"']?[\w/+]{8,}[\"']?\s*$", path.read_text(), re.MULTILINE
+        ), path
+
+
+def test_what_pods_refer_to_is_there(things: list[Thing]) -> None:
+    made = {"icegraph-s3", "icegraph-postgres", *(one["spec"]["secretName"] for one in of_kind(things, "Certificate"))}
+    maps = {"icegraph-ca"} if of_kind(things, "Bundle") else set()
+    for name, template in pods(things).items():
+        volumes = {volume["name"]: volume for volume in template["spec"].get("volumes", [])}
+        for volume in volumes.values():
+            assert "secret" not in volume or volume["secret"]["secretName"] in made, name
+            assert "configMap" not in volume or volume["configMap"]["name"] in maps, name
+        for one in containers(template["spec"]):
+            claims = {"data"} if name.startswith("StatefulSet") else set()
+            assert {mount["name"] for mount in one["volumeMounts"]} <= set(volumes) | claims, name
+
+
+@pytest.mark.parametrize("overlay", [name for name in OVERLAYS if name != "kind"])
+def test_work_survives_a_drained_node(overlay: str) -> None:
+    things = rendered(overlay)
+    templates = pods(things).values()
+    for budget in of_kind(things, "PodDisruptionBudget"):
+        wanted = budget["spec"]["selector"]["matchLabels"].items()
+        assert any(wanted <= template["metadata"]["labels"].items() for template in templates)
+    for service in of_kind(things, "InferenceService"):
+        predictor = service["spec"]["predictor"]
+        assert predictor["minReplicas"] >= 2
+        for spread in predictor["topologySpreadConstraints"]:
+            assert spread["labelSelector"]["matchLabels"].items() <= predictor["labels"].items()
+
+
+@pytest.mark.parametrize("overlay", [name for name in OVERLAYS if name != "kind"])
+def test_storage_database_and_registry_speak_tls(overlay: str) -> None:
+    things = rendered(overlay)
+    text = yaml.safe_dump([thing for thing in things if thing["kind"] != "InferenceGraph"])
+    assert "http://minio" not in text
+    for name, template in pods(things).items():
+        for one in containers(template["spec"]):
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                if "/mlflow" in name or "/minio" in name:
+                    assert one[probe]["httpGet"]["scheme"] == "HTTPS"
