@@ -214,6 +214,14 @@ class Store:
             for name, get in sources.items():
                 get(folder / name)
 
+    def remove(self, key: str) -> None:
+        """Remove an item with all its commits; half removed, it is not there."""
+        check_key(key)
+        commits = [one.key for item, one in _commits(self._objects.list(f"{key}/committed-")) if item == key]
+        files = [one.key for one in self._objects.list(f"{key}/content-") if (place := _content_of(one.key)) and place[0] == key]
+        self._objects.remove(commits)
+        self._objects.remove(files)
+
     def raster(self, item: Item, name: str) -> tuple[Path, Callable[[], AbstractContextManager[Any]]]:
         """The name by which GDAL reads windows of a file of an item, and the surroundings it needs while it does."""
         return self._objects.raster(item.file_key(name))
