@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from icegraph.commands import models
+from icegraph.commands import models, schedule
 from icegraph.commands.calibrate import Settings, calibrate, radar_settings
 from icegraph.commands.search import search, trial
 from icegraph.commands.serve import serve
@@ -40,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app)
+app.add_typer(schedule.app)
 app.command()(search)
 app.command()(trial)
 app.command()(tiles)

@@ -14,9 +14,8 @@ from s3_relay import Relay
 
 from icegraph.errors import StoreError
 from icegraph.segment.checkpoint import Checkpoint, forget, state_beside
+from icegraph.simulate import simulate
 from icegraph.store import open_store
-
-from .conftest import Discs
 
 
 class Small:
@@ -78,8 +77,8 @@ def test_a_process_that_does_not_lead_keeps_nothing(bucket: str) -> None:
     assert objects(bucket) == []
 
 
-def command(discs: list[Discs], out: str, place: Path) -> list[str]:
-    words = [str(disc.scene / "item.json") for disc in discs[:1]] + ["--truth", str(discs[0].labels), "--out", out]
+def command(field: Path, out: str, place: Path) -> list[str]:
+    words = [str(field / "passes"), "--truth", str(field / "truth"), "--out", out]
     sizes = ["--steps", "60", "--batch", "1", "--tile", "64", "--network", "linknet"]
     return [sys.executable, "-c", "from icegraph.cli import main; main()", "train", *words, *sizes, "--registry", str(place / "registry")]
 
@@ -90,10 +89,11 @@ def surroundings(place: Path) -> dict[str, str]:
     return os.environ | {"TMPDIR": str(place / "tmp"), "OMP_NUM_THREADS": "1"}
 
 
-def test_a_training_that_is_killed_goes_on_elsewhere_to_the_same_weights(discs: list[Discs], bucket: str, tmp_path: Path) -> None:
+def test_a_training_that_is_killed_goes_on_elsewhere_to_the_same_weights(bucket: str, tmp_path: Path) -> None:
+    simulate(tmp_path / "field", seed=6, size_km=36.0, passes=1, views=("optical",))
     out = f"s3://{bucket}/models/mine"
     store, _ = open_store(out)
-    killed = subprocess.Popen(command(discs, out, tmp_path), env=surroundings(tmp_path / "node-1"), stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen(command(tmp_path / "field", out, tmp_path), env=surroundings(tmp_path / "node-1"), stdout=subprocess.DEVNULL)
     while "models/mine.training" not in store.list("models"):
         assert killed.poll() is None, "it ended before it kept a state"
         time.sleep(0.1)
@@ -102,7 +102,8 @@ def test_a_training_that_is_killed_goes_on_elsewhere_to_the_same_weights(discs: 
     assert "models/mine" not in store.list("models")
 
     def run(where: str, node: str) -> Any:
-        return subprocess.run(command(discs, where, tmp_path), env=surroundings(tmp_path / node), check=True, capture_output=True, text=True)
+        words = command(tmp_path / "field", where, tmp_path)
+        return subprocess.run(words, env=surroundings(tmp_path / node), check=True, capture_output=True, text=True)
 
     went_on = run(out, "node-2")
     whole = run(str(tmp_path / "whole"), "node-3")
