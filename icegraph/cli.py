@@ -25,6 +25,7 @@ from rich.table import Table
 
 from icegraph.commands import models, schedule
 from icegraph.commands.calibrate import Settings, calibrate, radar_settings
+from icegraph.commands.clean import clean
 from icegraph.commands.search import search, trial
 from icegraph.commands.serve import serve
 from icegraph.commands.tiles import tiles
@@ -45,6 +46,7 @@ app.command()(search)
 app.command()(trial)
 app.command()(tiles)
 app.command()(trace)
+app.command()(clean)
 console = Console(highlight=False)
 _INTERRUPTED = 130
 _WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
