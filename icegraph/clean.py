@@ -106,20 +106,25 @@ def clean(
 def _unneeded(history: History, old: Sequence[Artifact]) -> list[Artifact]:
     """Those artifacts that nothing outside of them was made from."""
     own = {one.place: {node.key for node in _nodes(one)} for one in old}
-    among = [one.view for one in old]
-    elsewhere = [
-        node.key for node in history.nodes.values() if node.path and not any(Path(node.path).is_relative_to(view) for view in among)
-    ]
+    holders: dict[str, list[str]] = {}
+    for place, keys in own.items():
+        for key in keys:
+            holders.setdefault(key, []).append(place)
+    views = {one.view for one in old}
+    waiting = [node.key for node in history.nodes.values() if node.path and views.isdisjoint([Path(node.path), *Path(node.path).parents])]
     needed: set[str] = set()
-    waiting = elsewhere
+    staying: set[str] = set()
     while waiting:
         key = waiting.pop()
-        if key not in needed:
-            needed.add(key)
-            waiting += [parent.key for parent in history.parents(key)]
-            # All that lies in one artifact stays with it.
-            waiting += [other for keys in own.values() if key in keys for other in keys]
-    return [one for one in old if not own[one.place] & needed]
+        if key in needed:
+            continue
+        needed.add(key)
+        waiting += [parent.key for parent in history.parents(key)]
+        for place in holders.get(key, ()):
+            if place not in staying:  # all that lies in one artifact stays with it
+                staying.add(place)
+                waiting += own[place]
+    return [one for one in old if one.place not in staying]
 
 
 def _nodes(artifact: Artifact) -> list[Node]:

@@ -1,5 +1,6 @@
 """The API server of a cluster: the one that kubeconfig or the pod's service account names."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,7 +28,8 @@ def connect() -> None:
     from kubernetes import config
 
     try:
-        config.load_config()
+        # The client itself looks at KUBECONFIG only once, when it is imported.
+        config.load_config(**({"config_file": os.environ["KUBECONFIG"]} if os.environ.get("KUBECONFIG") else {}))
     except config.ConfigException as error:
         raise InputError("cluster", f"nothing tells where it is ({error})", "set KUBECONFIG, or run in a pod") from error
 

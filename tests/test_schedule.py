@@ -97,7 +97,7 @@ def test_the_shipped_runs_are_made_once(kfp: Kfp) -> None:
     assert kfp.runs == before
     run = next(one for one in kfp.runs.values() if one["display_name"] == "daily-tracking")
     assert run["trigger"]["cron_schedule"]["cron"] == "0 0 4 * * *"
-    assert (run["mode"], run["max_concurrency"], run["no_catchup"], run["experiment_id"]) == ("ENABLE", "1", True, "e1")
+    assert (run["mode"], run["max_concurrency"], run["no_catchup"], run["experiment_id"]) == ("ENABLE", 1, True, "e1")
     assert run["runtime_config"]["parameters"] == shipped["daily-tracking"].arguments
     assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "sea-ice-tracking"
     assert run["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["pipelineConfig"] == {"resourceTtlOnCompletion": 604800}
