@@ -49,7 +49,7 @@ class Place:
 
     def model(self, name: str, parents: list[Path]) -> Path:
         folder = self._made(name)
-        (folder / "config.json").write_text(json.dumps({"kind": "icegraph-segmenter", "sensor": "sar", "bands": ["hh_db"]}))
+        (folder / "config.json").write_text(json.dumps({"kind": "icegraph-segmenter", "sensor": "sar", "bands": ["hh_db"], "note": name}))
         (folder / "model.safetensors").write_bytes(name.encode())
         (folder / "history.json").write_text(json.dumps({"parents": {one.parent.name: sha256(one) for one in parents}, "epochs": []}))
         (folder / "README.md").write_text("# Card")

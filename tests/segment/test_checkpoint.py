@@ -13,6 +13,7 @@ import torch
 from s3_relay import Relay
 
 from icegraph.errors import StoreError
+from icegraph.registry import Registry
 from icegraph.segment.checkpoint import Checkpoint, forget, state_beside
 from icegraph.simulate import simulate
 from icegraph.store import open_store
@@ -114,3 +115,23 @@ def test_a_training_that_is_killed_goes_on_elsewhere_to_the_same_weights(bucket:
         assert store.read(store.item("models/mine"), name) == (tmp_path / "whole" / name).read_bytes(), name
     with pytest.raises(StoreError):
         store.item("models/mine.training")
+
+
+def test_two_processes_that_torchrun_starts_make_one_model(bucket: str, tmp_path: Path) -> None:
+    """As a TrainJob's pods do: each has a disk of its own, the first puts the model and the states into S3, and tells the registry."""
+    simulate(tmp_path / "field", seed=6, size_km=36.0, passes=1, views=("optical",))
+    out = f"s3://{bucket}/models/mine"
+    _, _, _, *words = command(tmp_path / "field", out, tmp_path)
+    program = tmp_path / "icegraph"
+    program.write_text(f"#!{sys.executable}\nfrom icegraph.cli import main\nmain()\n")
+    program.chmod(0o755)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", str(program)]
+    words[words.index("60")], words[words.index("1")] = "26", "2"
+    done = subprocess.run([*torchrun, *words], env=surroundings(tmp_path / "node"), check=True, capture_output=True, text=True)
+    assert done.stdout.count("Model: ") == 1
+    store, _ = open_store(out)
+    assert store.list() == ["models/mine"]
+    assert store.item("models/mine").number == 1
+    [run] = Registry(tmp_path / "registry").runs("training")
+    assert run["parameters"]["budget.steps"] == "26"
+    assert list((tmp_path / "node" / "tmp").glob(".icegraph*")) == []
