@@ -82,8 +82,9 @@ def test_a_run_is_created_with_its_arguments_and_awaited(server: str, monkeypatc
     assert run["display_name"] == "night run"
     assert run["experiment_id"] == "e1"
     assert run["runtime_config"]["parameters"] == arguments
-    assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "sea-ice-tracking"
-    assert run["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] == {}
+    pipeline = run["pipeline_spec"]["pipeline_spec"]
+    assert pipeline["pipelineInfo"]["name"] == "sea-ice-tracking"
+    assert pipeline["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] == {}
     assert KfpApi.polls == 1
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from icegraph.errors import StoreError
 from icegraph.places import brought, delivered, is_address
 from icegraph.store import atomic_dir, open_store, patiently
 
@@ -102,9 +104,10 @@ class Checkpoint:
         with delivered(self._place, _STATE) as place, atomic_dir(place) as folder:
             (folder / _TENSORS).write_bytes(content)
             (folder / _STATE).write_text(state)
-        if is_address(self._place):  # nobody reads the states before
+        if is_address(self._place):
             store, key = open_store(self._place)
-            store.sweep(key, datetime.max.replace(tzinfo=UTC))
+            with suppress(StoreError):  # who may not remove may still train; nobody reads the states before
+                store.sweep(key, datetime.max.replace(tzinfo=UTC))
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The kept state, or nothing where there is none, or it is damaged or of another training."""

@@ -35,7 +35,7 @@ def test_every_task_asks_for_cpu_and_memory_and_segment_train_for_a_gpu(name: st
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_no_task_takes_its_outputs_from_an_earlier_run_on_the_same_places(name: str) -> None:
-    pipeline = compiled(name)
+    pipeline = documents(name)[0]
     tasks = [
         task for part in (pipeline["root"], *pipeline["components"].values()) for task in part.get("dag", {}).get("tasks", {}).values()
     ]
@@ -50,14 +50,14 @@ def test_the_stages_are_in_the_training_pipeline_and_deploy_where_there_is_a_sto
     assert stages == {
         "ingest", "calibrate", "fuse", "segment-train", "segment", "graph-build", "gnn-train", "track", "evaluate", "register", "deploy",
     }  # fmt: skip
-    tasks = compiled("sea_ice_training")["root"]["dag"]["tasks"]
+    tasks = documents("sea_ice_training")[0]["root"]["dag"]["tasks"]
     assert "store'] != ''" in tasks["condition-1"]["triggerPolicy"]["condition"]
 
 
 def executors(name: str, folder: Path = COMPILED) -> dict[str, Any]:
-    return dict(compiled(name, folder)["deploymentSpec"]["executors"])
+    return dict(documents(name, folder)[0]["deploymentSpec"]["executors"])
 
 
-def compiled(name: str, folder: Path = COMPILED) -> dict[str, Any]:
-    """The pipeline; what it asks of Kubernetes is the file's second document."""
-    return dict(next(yaml.safe_load_all((folder / f"{name}.yaml").read_text())))
+def documents(name: str, folder: Path = COMPILED) -> list[dict[str, Any]]:
+    """The pipeline, and what Kubernetes is asked for its tasks."""
+    return list(yaml.safe_load_all((folder / f"{name}.yaml").read_text()))
