@@ -133,5 +133,5 @@ def test_two_processes_that_torchrun_starts_make_one_model(bucket: str, tmp_path
     assert store.list() == ["models/mine"]
     assert store.item("models/mine").number == 1
     [run] = Registry(tmp_path / "registry").runs("training")
-    assert run["parameters"]["budget.steps"] == "26"
+    assert run["parameters"]["steps"] == "26"
     assert list((tmp_path / "node" / "tmp").glob(".icegraph*")) == []
