@@ -19,7 +19,7 @@ from icegraph.places import is_address
 from icegraph.progress import Progress, silent
 from icegraph.registry import Registry
 from icegraph.registry.registry import DATABASE
-from icegraph.store import Item, Store, folder_beside, open_store
+from icegraph.store import Store, folder_beside, open_store
 from icegraph.trace import History, Node, read_history
 
 _DOCUMENTS = {
@@ -141,7 +141,7 @@ def _may_go(artifact: Artifact) -> bool:
 
 
 def _survey(places: Sequence[str], work: Path | None, progress: Progress = silent) -> Iterator[Artifact]:
-    """The artifacts in some places; where there is no `work`, without a view of those in S3."""
+    """The artifacts in some places; where there is no `work`, of items no more than when they were written."""
     for place in places:
         if not is_address(place) and not Path(place).is_dir():
             raise InputError(place, "there is no such folder", "check the path")
@@ -149,24 +149,26 @@ def _survey(places: Sequence[str], work: Path | None, progress: Progress = silen
         times = store.times(key)
         for number, (item, changed) in enumerate(times.items()):
             progress(f"read: {item}", number / len(times))
-            yield _committed(place, store, store.item(item), changed, work)
+            yield _committed(place, store, item, changed, work)
         if not is_address(place):
             inside = [Path(place).absolute().parent / item for item in times]
             yield from (_folder(path) for path in _folders(Path(place).absolute(), inside))
 
 
-def _committed(place: str, store: Store, item: Item, changed: datetime, work: Path | None) -> Artifact:
-    if not is_address(place):
-        view = Path(place).absolute().parent / item.key
-        named = str(view)
-    else:
+def _committed(place: str, store: Store, key: str, changed: datetime, work: Path | None) -> Artifact:
+    item = store.item(key) if work else None
+    files = item.files if item else {}
+    if is_address(place):
         bucket = place.removeprefix("s3://").partition("/")[0]
-        view, named = (work or Path()) / bucket / item.key, f"s3://{bucket}/{item.key}"
-        if work is not None:
-            names = [name for name in item.files if Path(name).name in _DOCUMENTS or name.endswith(_LOGS)]
+        view, named = (work or Path()) / bucket / key, f"s3://{bucket}/{key}"
+        if item:
+            names = [name for name in files if Path(name).name in _DOCUMENTS or name.endswith(_LOGS)]
             store.fetch_files(item, names, view)
-    size = sum(file.bytes for file in item.files.values())
-    return Artifact(named, view, changed, size, frozenset(item.files), partial(store.remove, item.key))
+    else:
+        view = Path(place).absolute().parent / key
+        named = str(view)
+    size = sum(file.bytes for file in files.values())
+    return Artifact(named, view, changed, size, frozenset(files), partial(store.remove, key))
 
 
 def _folders(root: Path, without: Sequence[Path]) -> Iterator[Path]:
