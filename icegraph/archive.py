@@ -9,30 +9,26 @@ the same models and release is done; so a shard that is run again goes on where 
 
 import json
 import shutil
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from hashlib import sha256 as sha256_of
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from icegraph import __version__
-from icegraph.errors import PassError, StoreAwayError
+from icegraph.errors import PassError
 from icegraph.ingest import Manifest
 from icegraph.ingest.manifest import Pass
 from icegraph.laptop import segment_pass
 from icegraph.progress import Progress, silent
-from icegraph.store import Store, folder_beside, open_store, sha256
+from icegraph.store import PATIENCE_S, Store, folder_beside, open_store, patiently, sha256
 
 MADE = "made.json"
 _PARTNERS = timedelta(hours=12)  # as fuse looks for them
-_PATIENCE_S = 900.0
-_LONGEST_WAIT_S = 30.0
 
 State = Literal["done", "already there", "refused", "failed"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def run_shard(
     work: Path,
     *,
     attempts: int = 3,
-    patience_s: float = _PATIENCE_S,
+    patience_s: float = PATIENCE_S,
     progress: Progress = silent,
 ) -> list[Outcome]:
     """Bring the floes of some passes into the lake.
@@ -115,23 +111,6 @@ def summary(manifest: Manifest, outcomes: Sequence[Outcome]) -> dict[str, object
         "not_archived": wrong,
         "items": {outcome.pass_id: outcome.item for outcome in outcomes if outcome.item},
     }
-
-
-def patiently(call: Callable[[], T], patience_s: float) -> T:
-    """Do something with a store, and wait and do it again while the store is away.
-
-    Raises:
-        StoreAwayError: It was away for longer than `patience_s` seconds.
-    """
-    end, wait = time.monotonic() + patience_s, 1.0
-    while True:
-        try:
-            return call()
-        except StoreAwayError:
-            if time.monotonic() + wait > end:
-                raise
-            time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_S)
 
 
 def _archive(

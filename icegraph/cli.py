@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,8 +23,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from icegraph.commands import models
+from icegraph.commands import models, schedule
 from icegraph.commands.calibrate import Settings, calibrate, radar_settings
+from icegraph.commands.clean import clean
 from icegraph.commands.search import search, trial
 from icegraph.commands.serve import serve
 from icegraph.commands.tiles import tiles
@@ -39,10 +41,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app)
+app.add_typer(schedule.app)
 app.command()(search)
 app.command()(trial)
 app.command()(tiles)
 app.command()(trace)
+app.command()(clean)
 console = Console(highlight=False)
 _INTERRUPTED = 130
 _WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
@@ -235,20 +239,27 @@ def train(
 ) -> None:
     """Train a segmenter on PASSes of which --truth knows floes, and track it; stopped and called again, it goes on."""
     from icegraph.laptop import train_segmenter
+    from icegraph.progress import silent
     from icegraph.registry import model_name, model_set
-    from icegraph.trial import registry_at
+    from icegraph.segment.checkpoint import forget, state_beside
+    from icegraph.segment.team import leads
+    from icegraph.trial import registry_at, require_registry
 
+    require_registry(registry)
     settings: dict[str, Any] = {"pretrain_steps": pretrain_steps, "steps": steps, "batch": batch, "tile_px": tile_px, "seed": seed}
-    settings |= {"hold_out": hold_out, "halo_px": min(64, tile_px)}
-    with _Follower() as follower, delivered(out, "config.json") as place, brought(passes) as there, brought(truth) as known:
+    settings |= {"hold_out": hold_out, "halo_px": min(64, tile_px), "state": state_beside(out)}
+    with _Follower() as follower, _trained(out, leads()) as place, brought(passes) as there, brought(truth) as known:
         if start is None:
             settings["network"] = {"arch": network.value}
         with _model(start) as named:
             if named is not None:
                 settings["start"] = model_set(named).segmenters[0]
-            refused = train_segmenter(_existing(there), known, place, follower, **settings)
+            refused = train_segmenter(_existing(there), known, place, follower if leads() else silent, **settings)
+        if not leads():
+            return
         with registry_at(registry) as (runs, _):
             runs.track(place, model_name(place))
+    forget(state_beside(out))
     _print(f"Model: [bold]{escape(out)}[/bold]")
     for refusal in refused:
         _print_refused(refusal.reason)
@@ -404,6 +415,17 @@ def submit(
 
 
 app.command()(serve)
+
+
+@contextmanager
+def _trained(out: str, leads: bool) -> Iterator[Path]:
+    """Where a model is trained into; of several processes, the one that leads writes it."""
+    if leads:
+        with delivered(out, "config.json") as place:
+            yield place
+    else:
+        with tempfile.TemporaryDirectory() as work:
+            yield Path(work, "model")
 
 
 @contextmanager

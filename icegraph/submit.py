@@ -1,6 +1,8 @@
 """Submit a compiled pipeline to a Kubeflow Pipelines server."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,19 +36,32 @@ def submit_pipeline(
     """
     if not package.exists():
         raise InputError(package, "there is no such compiled pipeline", "compile with `make compile`, or name a YAML file")
-    import kfp
-    import kfp_server_api
-
-    _check_health(endpoint)
     name = run_name or f"{package.stem} {datetime.now(UTC):%Y-%m-%d %H:%M}"
-    try:
-        client = kfp.Client(host=endpoint, existing_token=os.environ.get("KFP_TOKEN"))
+    with connected(endpoint) as client:
         run = client.create_run_from_pipeline_package(str(package), arguments=arguments, run_name=name, experiment_name=experiment)
         link = f"{endpoint.rstrip('/')}/#/runs/details/{run.run_id}"
         state = str(client.wait_for_run_completion(run.run_id, timeout=7 * 24 * 3600).state) if wait else ""
+    return link, state
+
+
+@contextmanager
+def connected(endpoint: str) -> Iterator[Any]:
+    """Give a client of a KFP API, whose errors become one sentence; a token in KFP_TOKEN is sent as bearer.
+
+    Raises:
+        SubmitError: The server does not answer, or refuses.
+    """
+    import kfp
+    import kfp_server_api
+    from urllib3.exceptions import HTTPError
+
+    _check_health(endpoint)
+    try:
+        yield kfp.Client(host=endpoint, existing_token=os.environ.get("KFP_TOKEN"))
     except kfp_server_api.ApiException as error:
         raise SubmitError(endpoint, f"the server answered {error.status} {error.reason}", _mend(error.status)) from error
-    return link, state
+    except HTTPError as error:
+        raise SubmitError(endpoint, f"it no longer answers ({type(error).__name__})", "see that it runs, then do the same again") from error
 
 
 def _check_health(endpoint: str) -> None:

@@ -137,6 +137,16 @@ def register_trained(
     return outcomes
 
 
+def require_registry(place: str) -> None:
+    """See that a registry answers, before hours of work that will be told to it.
+
+    Raises:
+        RegistryError: It is a server that does not.
+    """
+    if place.startswith(("http://", "https://")):
+        Registry(place).names()
+
+
 @contextmanager
 def registry_at(place: str) -> Iterator[tuple[Registry, Path]]:
     """The registry at a place, and the folder of its models in use; what is done to one in S3 is committed when the block ends.

@@ -10,6 +10,7 @@ from kfp import dsl
 from components.archive_plan.component import archive_plan
 from components.archive_report.component import archive_report
 from components.archive_shard.component import archive_shard
+from pipelines.lifetime import LIFETIME
 from pipelines.resources import medium, small
 from pipelines.sea_ice_tracking import import_models
 
@@ -32,7 +33,7 @@ def run_shards(
     return dsl.Collected(done.outputs["report"])
 
 
-@dsl.pipeline(name="sea-ice-archive", description="Find the floes of a backlog of passes, each once.")
+@dsl.pipeline(name="sea-ice-archive", description="Find the floes of a backlog of passes, each once.", pipeline_config=LIFETIME)
 def sea_ice_archive(passes: list[str], segmenters: list[str], lake: str, shard_size: int = 50, attempts: int = 3) -> Outputs:
     """Find the floes of every pass and commit them to a lake, exactly once.
 

@@ -12,6 +12,7 @@ from components.graph_build.component import graph_build
 from components.ingest.component import ingest
 from components.segment.component import segment
 from components.track.component import track
+from pipelines.lifetime import LIFETIME
 from pipelines.resources import medium, small
 from pipelines.scenes import passes_to_scenes
 
@@ -33,7 +34,7 @@ def import_models(uris: list[str]) -> list[dsl.Model]:
     return dsl.Collected(model.output)
 
 
-@dsl.pipeline(name="sea-ice-tracking", description="Track the floes of a few passes with trained models.")
+@dsl.pipeline(name="sea-ice-tracking", description="Track the floes of a few passes with trained models.", pipeline_config=LIFETIME)
 def sea_ice_tracking(
     passes: list[str],
     segmenters: list[str],

@@ -16,6 +16,7 @@ from components.register.component import register
 from components.segment.component import segment
 from components.segment_train.component import segment_train
 from components.track.component import track
+from pipelines.lifetime import LIFETIME
 from pipelines.resources import medium, small, training
 from pipelines.scenes import passes_to_scenes
 
@@ -61,7 +62,11 @@ def train_segmenters(
     return dsl.Collected(trained.outputs["model"])
 
 
-@dsl.pipeline(name="sea-ice-training", description="Train the segmenters and the matcher, and put into use what is better.")
+@dsl.pipeline(
+    name="sea-ice-training",
+    description="Train the segmenters and the matcher, and put into use what is better.",
+    pipeline_config=LIFETIME,
+)
 def sea_ice_training(
     passes: list[str],
     truth: list[str],

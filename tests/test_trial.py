@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from icegraph.cli import app
-from icegraph.errors import WorseModelError
+from icegraph.errors import RegistryError, WorseModelError
 from icegraph.laptop import segment_passes
 from icegraph.progress import silent
 from icegraph.registry import SHIPPED, Registry, resolve
@@ -73,3 +73,11 @@ def test_a_model_that_finds_less_on_the_pinned_set_is_refused_and_one_can_go_bac
     }
     compared = json.loads(icegraph("models", "compare", f"{NAME}/1", f"{NAME}/2", "--json", "--registry", place))
     assert '"min_area_px": 200' in compared["values"]["config.rule"][1]
+
+
+def test_a_registry_that_does_not_answer_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    words = ["train", str(tmp_path), "--truth", str(tmp_path), "--out", str(tmp_path / "model"), "--registry", "http://127.0.0.1:9"]
+    with pytest.raises(RegistryError, match=r"^http://127.0.0.1:9: does not answer; see that it runs"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []

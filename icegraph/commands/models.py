@@ -54,7 +54,7 @@ def list_models(registry: Place = REGISTRY, as_json: AsJson = False) -> None:
     """List every version, with what it is and its score."""
     from icegraph.registry.lifecycle import score
 
-    with _opened(registry) as (open_registry, _):
+    with opened(registry) as (open_registry, _):
         versions = [version for name in open_registry.names() for version in open_registry.versions(name)]
     if as_json:
         _print_json([_as_dict(version) for version in versions])
@@ -72,7 +72,7 @@ def show(
     name: Name, version: Annotated[str, typer.Argument(metavar="[VERSION]")] = "", registry: Place = REGISTRY, as_json: AsJson = False
 ) -> None:
     """Show a version's figures and card, or without VERSION a name's versions and its audit trail."""
-    with _opened(registry) as (open_registry, _):
+    with opened(registry) as (open_registry, _):
         if version:
             _show_version(open_registry.version(name, version), as_json)
             return
@@ -98,7 +98,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare the figures and parameters of two versions: those that differ."""
-    with _opened(registry) as (open_registry, _):
+    with opened(registry) as (open_registry, _):
         pair = [_named(open_registry, text) for text in (first, second)]
         runs = {run["run_id"]: run for run in open_registry.runs("training")}
     rows: dict[str, list[Any]] = {}
@@ -139,7 +139,7 @@ def promote(
     from icegraph.trial import judge_with
 
     with (
-        _opened(registry, write=True) as (open_registry, folder),
+        opened(registry, write=True) as (open_registry, folder),
         tempfile.TemporaryDirectory() as work,
         console.status("trying") as status,
     ):
@@ -166,7 +166,7 @@ def rollback(
     """Put the champion before the present one into use again, byte for byte; services are led back to it at once."""
     from icegraph.registry.lifecycle import roll_back
 
-    with _opened(registry, write=True) as (open_registry, folder):
+    with opened(registry, write=True) as (open_registry, folder):
         step = roll_back(open_registry, name, models or folder, because)
         _roll_out(open_registry, models or folder, service, store, [])
     _print_step(step)
@@ -177,7 +177,7 @@ def deploy(registry: Place = REGISTRY, models: InUse = None, service: Services =
     """Bring the champions into use, as for a server that is new, or after a step that was cut off."""
     from icegraph.registry.lifecycle import bring_champion
 
-    with _opened(registry, write=True) as (open_registry, folder):
+    with opened(registry, write=True) as (open_registry, folder):
         for name in open_registry.names():
             if "champion" in open_registry.settle(name):
                 print(bring_champion(open_registry, name, models or folder))
@@ -197,7 +197,7 @@ def pin(
 
     root = folder / "passes" if (folder / "passes").is_dir() else folder
     scenes = {pass_id: place / "scene" for pass_id, place in scene_folders([root]).items()}
-    with _opened(registry, write=True) as (open_registry, _), tempfile.TemporaryDirectory() as work:
+    with opened(registry, write=True) as (open_registry, _), tempfile.TemporaryDirectory() as work:
         write_evaluation_set(scenes, find_truth(truth), Path(work, "evaluation-set"))
         print(open_registry.pin(Path(work, "evaluation-set")))
 
@@ -205,7 +205,7 @@ def pin(
 @app.command()
 def verify(registry: Place = REGISTRY, models: InUse = None) -> None:
     """Hold every version against its SHA-256, the aliases against the trail, and what is in use against the champions."""
-    with _opened(registry) as (open_registry, folder), console.status("verifying") as status:
+    with opened(registry) as (open_registry, folder), console.status("verifying") as status:
         wrong = open_registry.verify(models or folder, lambda text, _: status.update(escape(text)))
         names = open_registry.names()
     for sentence in wrong:
@@ -216,7 +216,7 @@ def verify(registry: Place = REGISTRY, models: InUse = None) -> None:
 
 
 @contextmanager
-def _opened(place: str, write: bool = False) -> "Iterator[tuple[Registry, Path]]":
+def opened(place: str, write: bool = False) -> "Iterator[tuple[Registry, Path]]":
     """The registry at a place and its models in use.
 
     Raises:

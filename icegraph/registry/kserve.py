@@ -4,23 +4,24 @@ KServe reads a set from the place that `spec.predictor.model.storageUri` names. 
 `spec.canary`, with a share of the traffic (https://github.com/kserve/kserve/pull/5672); `canaryTrafficPercent` is for Knative alone.
 """
 
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icegraph.errors import InputError, RegistryError
+from icegraph.cluster import connect, parse_address, speaking
+from icegraph.errors import RegistryError
 from icegraph.registry.lifecycle import bring_champion
 from icegraph.registry.registry import Registry
 from icegraph.store import open_store, sha256
 
 _GROUP, _VERSION, _PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 _CANARY = "next"  # name of the predictor
+_KIND = "InferenceService"
 _SET = "icegraph/models-sha256"  # annotation
 _MERGE = "application/merge-patch+json"  # a custom resource takes no strategic merge
 _DIGITS = 12
@@ -84,16 +85,10 @@ class InferenceService:
     """
 
     def __init__(self, address: str) -> None:
-        namespace, slash, name = address.partition("/")
-        if not (namespace and slash and name):
-            raise InputError(address, "names no InferenceService", "write NAMESPACE/NAME")
-        from kubernetes import client, config
+        namespace, name = parse_address(address, _KIND)
+        from kubernetes import client
 
-        try:
-            # Named here: the library looks at KUBECONFIG when it is imported, and never again.
-            config.load_config(**({"config_file": os.environ["KUBECONFIG"]} if os.environ.get("KUBECONFIG") else {}))
-        except config.ConfigException as error:
-            raise InputError("cluster", f"nothing tells where it is ({error})", "set KUBECONFIG, or run in a pod") from error
+        connect()
         self.address = address
         self._api = client.CustomObjectsApi()
         self._where = (_GROUP, _VERSION, namespace, _PLURAL, name)
@@ -150,24 +145,8 @@ class InferenceService:
                 auth_settings=["BearerToken"],
             )
 
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
-
-        told: Mapping[int, str] = {
-            401: "the API server does not know you",
-            403: "the API server does not let you",
-            404: "there is no such InferenceService",
-            409: "somebody changed it meanwhile",
-        }
-        try:
-            yield
-        except ApiException as error:
-            problem = told.get(error.status, f"the API server answered {error.status} {error.reason}")
-            raise RegistryError(self.address, problem, "check the name and your rights, then run the command again") from error
-        except HTTPError as error:
-            raise RegistryError(self.address, "the API server does not answer", "check KUBECONFIG and the cluster") from error
+    def _speaking(self) -> AbstractContextManager[None]:
+        return speaking(self.address, _KIND, RegistryError)
 
 
 def with_canary(spec: Mapping[str, Any], uri: str, percent: int) -> dict[str, Any]:

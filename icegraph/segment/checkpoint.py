@@ -1,18 +1,21 @@
-"""States of a training, kept beside its result while it runs, so that a training that was stopped goes on instead of beginning anew."""
+"""States of a training, kept while it runs, here or in S3, so that a training that was stopped goes on instead of beginning anew."""
 
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from icegraph.store import atomic_dir
+from icegraph.errors import StoreError
+from icegraph.places import brought, delivered, is_address
+from icegraph.store import atomic_dir, open_store, patiently
 
 Epoch = dict[str, float | str]
 """What is told of some steps: their phase, the last step, the mean loss."""
@@ -20,11 +23,25 @@ Epoch = dict[str, float | str]
 _STATE, _TENSORS = "state.json", "state.safetensors"
 
 
+def state_beside(out: str | Path) -> str | Path:
+    """Where the state of a training is kept whose result will be `out`: a hidden folder beside it, or in S3 `<out>.training`."""
+    return f"{str(out).rstrip('/')}.training" if is_address(out) else Path(out).with_name(f".{Path(out).name}.training")
+
+
+def forget(place: str | Path) -> None:
+    """Remove the state that is kept at a place, when its training's result is safe."""
+    if is_address(place):
+        store, key = open_store(place)
+        patiently(lambda: store.remove(key))
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 class Checkpoint:
-    """The last state of a training whose result will be `out`; as a context manager, it is removed when the training ends well.
+    """The last state of a training.
 
     Args:
-        out: Where the training's result will be; the state is in a hidden folder beside it.
+        place: Where it is kept: a folder, or `s3://BUCKET/NAME`, which is waited for while it is away.
         identity: What the training depends on: a state of another one is not used.
         writes: Whether this process keeps states; of several, one does.
 
@@ -32,19 +49,12 @@ class Checkpoint:
         history: The epochs told before the state was kept.
     """
 
-    def __init__(self, out: Path, identity: Mapping[str, Any], *, writes: bool = True) -> None:
+    def __init__(self, place: str | Path, identity: Mapping[str, Any], *, writes: bool = True) -> None:
         self._writes = writes
-        self._folder = out.with_name(f".{out.name}.training")
+        self._place = place
         self._identity = json.loads(json.dumps(identity))
-        self._state, self._tensors = self._read()
+        self._state, self._tensors = patiently(self._read)
         self.history: list[Epoch] = self._state.get("history", [])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None and self._writes:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def done(self, phase: str) -> bool:
         """Whether the kept state is of a later phase than this one, or of its end."""
@@ -84,20 +94,34 @@ class Checkpoint:
         known = optimiser.state_dict()
         for index, moments in known["state"].items():
             tensors |= {f"optimiser.{index}.{key}": value for key, value in moments.items()}
-        with atomic_dir(self._folder) as folder:
-            (folder / _TENSORS).write_bytes(save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}))
-            where = {"phase": epoch["phase"], "step": epoch["step"], "steps": steps, "groups": known["param_groups"]}
-            (folder / _STATE).write_text(json.dumps(where | {"identity": self._identity, "history": self.history}))
+        where = {"phase": epoch["phase"], "step": epoch["step"], "steps": steps, "groups": known["param_groups"]}
+        state = json.dumps(where | {"identity": self._identity, "history": self.history})
+        content = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+        patiently(lambda: self._write(state, content))
         return epoch
+
+    def _write(self, state: str, content: bytes) -> None:
+        with delivered(self._place, _STATE) as place, atomic_dir(place) as folder:
+            (folder / _TENSORS).write_bytes(content)
+            (folder / _STATE).write_text(state)
+        if is_address(self._place):
+            store, key = open_store(self._place)
+            with suppress(StoreError):  # who may not remove may still train; nobody reads the states before
+                store.sweep(key, datetime.max.replace(tzinfo=UTC))
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The kept state, or nothing where there is none, or it is damaged or of another training."""
-        try:
-            state = json.loads((self._folder / _STATE).read_text())
-            if state["identity"] == self._identity:
-                return state, load_file(self._folder / _TENSORS)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            return {}, {}
+        if is_address(self._place):
+            store, key = open_store(self._place)
+            if key not in store.list(key):
+                return {}, {}
+        with brought([self._place]) as (folder,):
+            try:
+                state = json.loads((folder / _STATE).read_text())
+                if state["identity"] == self._identity:
+                    return state, load_file(folder / _TENSORS)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+                return {}, {}
         return {}, {}
 
     def _part(self, prefix: str) -> dict[str, Tensor]:

@@ -51,6 +51,11 @@ class Team:
             distributed.barrier()
 
 
+def leads() -> bool:
+    """Whether this process is alone, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def team() -> Iterator[Team]:
     """Join the processes that torchrun started, or be alone."""

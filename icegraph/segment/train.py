@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from icegraph.errors import InputError, ModelError
 from icegraph.progress import Progress, silent
 from icegraph.scene import Scene
-from icegraph.segment.checkpoint import Checkpoint, Epoch
+from icegraph.segment.checkpoint import Checkpoint, Epoch, forget, state_beside
 from icegraph.segment.chips import Chip, Crop, crop_at_random, cut_chips
 from icegraph.segment.losses import repaint_loss, segment_loss
 from icegraph.segment.model import CONFIG, WEIGHTS, FloeRule, Segmenter, SegmenterConfig, load_segmenter
@@ -81,14 +81,15 @@ def fit_segmenter(
     batch: int = Budget.batch,
     hold_out: bool = True,
     seed: int = 0,
+    state: str | Path | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> None:
     """Train a segmenter and write its folder: `config.json`, `model.safetensors`, `history.json`, `README.md`.
 
     Trains on a GPU where there is one. On a CPU, the same scenes, seed, budget, version and number of threads give the same bytes, also if
-    the training is stopped and called again: it goes on from the last of the states that it keeps beside `out` while it trains. Started by
-    torchrun, the processes share each batch, and need `out` on a disk that all see.
+    the training is stopped and called again: it goes on from the last of the states that it keeps while it trains. Started by torchrun, the
+    processes share each batch; the first writes `out`, and all read `state`, which must be where all see it.
 
     Args:
         scenes: Folders of scenes of one sensor.
@@ -104,12 +105,15 @@ def fit_segmenter(
         batch: See `Budget`.
         hold_out: Keep one labelled scene in eight for validation. Where they overlap in place and time they tell little.
         seed: Of weights, crops and augmentation.
+        state: Folder or `s3://BUCKET/NAME` that states are kept at; the caller removes the last (`icegraph.segment.checkpoint.forget`)
+            when the model is safe. Default: a hidden folder beside `out`, which is gone when the training ends well.
         progress: Told what is being done and the share done, 0..1.
         **settings: Fields of `SegmenterConfig` that differ from its defaults, or from those of `start`.
 
     Raises:
         InputError: No scene has truth or a pixel to learn from, or a budget that cannot be.
         ModelError: `start` cannot be read, or is of another sensor.
+        StoreError: `state` is in S3, and the store fails or is away for long.
     """
     budget = Budget(pretrain_steps, steps, crop, batch)
     labelled = [path for path in scenes if Scene.open(path).id in truth]
@@ -135,7 +139,9 @@ def fit_segmenter(
         _save(out, Segmenter(config).eval(), held_out, record | {"epochs": []}, budget)
         return
     others = [path for path in dict.fromkeys([*scenes, *unlabelled]) if path not in labelled]
-    with team() as our, Checkpoint(out, record | {"config": config.model_dump(mode="json")}, writes=our.leads) as checkpoint:
+    with team() as our:
+        identity = record | {"config": config.model_dump(mode="json")}
+        checkpoint = Checkpoint(state or state_beside(out), identity, writes=our.leads)
         model.to(our.device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster than the usual layout
         if pretrain_steps and not checkpoint.done("pretrain"):
@@ -149,6 +155,8 @@ def fit_segmenter(
             if held_out:
                 model.config = config.model_copy(update={"rule": tune_rule(model, held_out[:_TUNED_ON])})
             _save(out, model, held_out, record | {"epochs": checkpoint.history}, budget)
+            if state is None:
+                forget(state_beside(out))
         our.wait()
 
 

@@ -3,9 +3,11 @@
 from icegraph.store.atomic import atomic_dir, atomic_path, folder_beside
 from icegraph.store.items import Item, Store, open_store
 from icegraph.store.lineage import code_version, lineage, sha256
+from icegraph.store.patience import PATIENCE_S, patiently
 from icegraph.store.refusal import Refusal, read_refusal, write_refusal
 
 __all__ = [
+    "PATIENCE_S",
     "Item",
     "Refusal",
     "Store",
@@ -15,6 +17,7 @@ __all__ = [
     "folder_beside",
     "lineage",
     "open_store",
+    "patiently",
     "read_refusal",
     "sha256",
     "write_refusal",

@@ -180,8 +180,12 @@ class Store:
 
     def list(self, prefix: str = "") -> list[str]:
         """The keys of the committed items at or below a key, sorted."""
+        return sorted(self.times(prefix))
+
+    def times(self, prefix: str = "") -> dict[str, datetime]:
+        """When each committed item at or below a key was last committed."""
         _check_prefix(prefix)
-        return sorted({key for key, _ in _commits(self._objects.list(prefix)) if _below(key, prefix) is not None})
+        return {key: one.modified for key, one in _commits(self._objects.list(prefix)) if _below(key, prefix) is not None}
 
     def read(self, item: Item, name: str) -> bytes:
         """A small file of an item.
@@ -213,6 +217,24 @@ class Store:
         with atomic_dir(target) as folder:
             for name, get in sources.items():
                 get(folder / name)
+
+    def fetch_files(self, item: Item, names: Iterable[str], target: Path) -> None:
+        """Bring some files of an item to a folder, which appears whole, each held against its SHA-256.
+
+        Raises:
+            StoreError: A file is not what was committed, or the store fails.
+        """
+        with atomic_dir(target) as folder:
+            for name in names:
+                self._getter(item, name)(folder / name)
+
+    def remove(self, key: str) -> None:
+        """Remove an item with all its commits; half removed, it is not there."""
+        check_key(key)
+        commits = [one.key for item, one in _commits(self._objects.list(f"{key}/committed-")) if item == key]
+        files = [one.key for one in self._objects.list(f"{key}/content-") if (place := _content_of(one.key)) and place[0] == key]
+        self._objects.remove(commits)
+        self._objects.remove(files)
 
     def raster(self, item: Item, name: str) -> tuple[Path, Callable[[], AbstractContextManager[Any]]]:
         """The name by which GDAL reads windows of a file of an item, and the surroundings it needs while it does."""

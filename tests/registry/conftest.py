@@ -64,7 +64,7 @@ class Server:
     """
 
     def __init__(self, folder: Path, database: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         folder.mkdir()
         shutil.copy(database, folder / "mlflow.db")
         with socket.socket() as free:
@@ -74,15 +74,15 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        uri = f"sqlite:///{self._folder / 'mlflow.db'}"
-        store = ["--backend-store-uri", uri, "--artifacts-destination", str(self._folder / "artifacts"), "--serve-artifacts"]
+        uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        store = ["--backend-store-uri", uri, "--artifacts-destination", str(self.folder / "artifacts"), "--serve-artifacts"]
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *store, *where], stdout=log, stderr=log)
         for _ in range(3000):
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5):
                 return
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert self._process.poll() is None, (self.folder / "log").read_text()
             time.sleep(0.2)
         raise AssertionError("the server does not start")
 

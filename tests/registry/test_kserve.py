@@ -125,7 +125,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     }  # fmt: skip
     (tmp_path / "kubeconfig").write_text(json.dumps(parts))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     for name in ("segmenter", "tracker"):
         cluster.serve(name, "s3://models/old")
     yield cluster

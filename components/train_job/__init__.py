@@ -1,0 +1,1 @@
+"""The train_job stage as a KFP component."""
