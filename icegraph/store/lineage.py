@@ -29,7 +29,7 @@ def folder_sha256(files: Mapping[str, str]) -> str:
 
 @cache
 def code_version() -> str:
-    """The release, and the commit: of a git checkout, with `+dirty` where files differ from it, or as an image names it in ICEGRAPH_COMMIT."""
+    """The release and the commit: of a git checkout, with `+dirty` where files differ from it; in an image, what ICEGRAPH_COMMIT says."""
     root = Path(__file__).parents[2]
     if commit := os.environ.get("ICEGRAPH_COMMIT"):
         return f"{__version__} ({commit})"
