@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -186,7 +187,7 @@ def _split(chips: list[Chip]) -> tuple[list[Chip], list[Chip]]:
     return [chip for chip in chips if chip.source not in held_out], [chip for chip in chips if chip.source in held_out]
 
 
-class _Examples(Dataset[tuple[Tensor, ...]]):
+class _Examples(Dataset[tuple[NDArray[np.generic], ...]]):
     """Batch `step` of a phase: inputs, classes, distance and near (see `Crop`), each [B, …]."""
 
     def __init__(self, chips: Sequence[Chip], budget: Budget, config: SegmenterConfig, seed: Sequence[int], our: Team) -> None:
@@ -195,7 +196,7 @@ class _Examples(Dataset[tuple[Tensor, ...]]):
         weights = np.sqrt([1.0 + chip.floes for chip in chips])
         self._weights = weights / weights.sum()
 
-    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
+    def __getitem__(self, step: int) -> tuple[NDArray[np.generic], ...]:
         rng = np.random.default_rng([*self._seed, step])
         chips = rng.choice(len(self._chips), self._budget.batch, p=self._weights)
         size, reach, cap = self._budget.crop, self._config.local_px, self._config.distance_cap_px
@@ -207,16 +208,23 @@ class _Examples(Dataset[tuple[Tensor, ...]]):
         )
 
     def from_step(self, first: int, last: int) -> Iterator[tuple[Tensor, ...]]:
-        """The batches of the steps first … last, prepared in another process while the network learns, where there is a core for it."""
+        """The batches of the steps first … last, prepared in another process while the network learns, where there is a core for it.
+
+        They come as arrays, through a pipe: tensors would come through a socket in TMPDIR, whose path may be too long for one.
+        """
         workers = min(1, (os.cpu_count() or 1) - 1)
         steps = cast(Any, range(first, last + 1))
-        return iter(
-            DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, multiprocessing_context="fork" if workers else None)
-        )
+        context = "fork" if workers else None
+        loader = DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, multiprocessing_context=context, collate_fn=tuple)
+        return map(_tensors, loader)
 
 
-def _stack(crops: Sequence[Crop]) -> tuple[Tensor, ...]:
-    return tuple(torch.from_numpy(np.stack([getattr(crop, name) for crop in crops])) for name in ("inputs", "classes", "distance", "near"))
+def _stack(crops: Sequence[Crop]) -> tuple[NDArray[np.generic], ...]:
+    return tuple(np.stack([getattr(crop, name) for crop in crops]) for name in ("inputs", "classes", "distance", "near"))
+
+
+def _tensors(arrays: Sequence[NDArray[np.generic]]) -> tuple[Tensor, ...]:
+    return tuple(map(torch.from_numpy, arrays))
 
 
 def _pretrain(model: Segmenter, chips: Sequence[Chip], budget: Budget, seed: int, checkpoint: Checkpoint, our: Team) -> Iterator[Epoch]:
@@ -275,7 +283,7 @@ def _checks(held_out: Sequence[Chip], budget: Budget, config: SegmenterConfig, s
         crop_at_random(chip, budget.crop, config.local_px, config.distance_cap_px, np.random.default_rng([seed, 2, index]))
         for index, chip in enumerate(held_out)
     )
-    return [_stack([crop]) for crop in crops]
+    return [_tensors(_stack([crop])) for crop in crops]
 
 
 def _descent(model: Segmenter, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:

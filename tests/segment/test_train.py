@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -97,6 +98,13 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(phase: str, discs
     for name in ("model.safetensors", "config.json", "history.json"):
         assert (whole / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes(), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped", "whole"]
+
+
+def test_a_long_path_for_temporary_files_stops_no_training(discs: list[Discs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket can be there: the path of one has 108 bytes at most."""
+    (tmp_path / ("t" * 120)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 120)))
+    assert fit(discs, tmp_path / "model", pretrain_steps=2, steps=2, crop=64).is_dir()
 
 
 def test_a_state_of_another_training_is_not_gone_on_from(discs: list[Discs], tmp_path: Path) -> None:
