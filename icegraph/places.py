@@ -6,12 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from icegraph.errors import IceGraphError, InputError
 from icegraph.store import atomic_path, folder_beside, open_store
 
+if TYPE_CHECKING:
+    from icegraph.ingest import Pass
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ADDRESS_AS_PATH = re.compile("^s3:/")  # a path has single slashes
 
 
 def is_address(place: str | Path) -> bool:
@@ -61,6 +66,25 @@ def brought(places: Iterable[str | Path]) -> Iterator[list[Path]]:
                 if not paths[-1].exists():
                     raise InputError(place, "there is no such object", "check the address")
         yield paths
+
+
+@contextmanager
+def at_hand(entries: Iterable["Pass"]) -> Iterator[list["Pass"]]:
+    """Give the passes of a manifest with their files on a disk; what is in S3 is brought, and gone when the block ends.
+
+    Raises:
+        StoreError: A file is not there any more, or the store fails.
+    """
+    entries = list(entries)
+    named = [place for entry in entries for place in (entry.href, *(file.path for file in entry.files))]
+    with brought(_ADDRESS_AS_PATH.sub("s3://", str(place)) for place in named) as paths:
+        here = iter(paths)
+        moved = []
+        for entry in entries:
+            href, *files = (next(here) for _ in range(1 + len(entry.files)))
+            known = [file.model_copy(update={"path": path}) for file, path in zip(entry.files, files, strict=True)]
+            moved.append(entry.model_copy(update={"href": href, "files": known}))
+        yield moved
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Run a pipeline on this machine: KFP's own local runner, each task a process, followed by whoever called.
 
-The pipeline runs in a process of its own (`python -m pipelines.local`), so that its log can be kept whole and read for progress.
+The pipeline runs in a process of its own (`python -m pipelines.local`), so that its log can be kept whole and read for progress. With
+ICEGRAPH_RUNNER=docker each task runs in a container of its image instead, as it would on a cluster.
 """
 
 import json
@@ -24,7 +25,7 @@ Listener = Callable[[str, str, float], None]
 
 
 def run_local(pipeline: str, arguments: dict[str, Any], root: Path, log: Path, listen: Listener) -> dict[str, list[Path]]:
-    """Run a pipeline through `kfp.local` with a process a task.
+    """Run a pipeline through `kfp.local` with a process, or a container, a task.
 
     Args:
         pipeline: A name in `pipelines.PIPELINES`.
@@ -97,10 +98,31 @@ def main() -> None:
     name, root, arguments = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
     if name not in PIPELINES:
         raise InputError(name, "no such pipeline", f"choose one of {', '.join(PIPELINES)}")
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
+    runner = _containers(root, arguments) if os.environ.get("ICEGRAPH_RUNNER") == "docker" else local.SubprocessRunner(use_venv=False)
+    local.init(runner, pipeline_root=str(root))
     outputs = PIPELINES[name](**arguments).outputs
     paths = {key: [one.path for one in (value if isinstance(value, list) else [value])] for key, value in outputs.items()}
     (root / "outputs.json").write_text(json.dumps(paths))
+
+
+def _containers(root: Path, arguments: dict[str, Any]) -> Any:
+    """Containers with the rights of the owner of `root` and no more, that see the places they are told of."""
+    from docker.types import Mount
+    from kfp import local
+
+    texts = [text for value in arguments.values() for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    told = [Path(text) for text in texts if Path(text).is_absolute()]
+    seen = {next(folder for folder in (place, *place.parents) if folder.is_dir()) for place in told}
+    owner = root.stat()
+    return local.DockerRunner(
+        mounts=[Mount(str(folder), str(folder), type="bind") for folder in sorted(seen)],
+        user=f"{owner.st_uid}:{owner.st_gid}",
+        environment={"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]},
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777"},  # noqa: S108 - the container's
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+    )
 
 
 if __name__ == "__main__":

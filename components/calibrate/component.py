@@ -20,14 +20,17 @@ def calibrate(manifest: dsl.Input[dsl.Dataset], pass_id: str, scene: dsl.Output[
     from icegraph.calibrate import RadarSettings, calibrate
     from icegraph.errors import PassError, told
     from icegraph.ingest import Manifest
+    from icegraph.places import as_named, at_hand, name_addresses
     from icegraph.store import Refusal, write_refusal
 
     scene.metadata["pass_id"] = pass_id
     with told():
         settings = RadarSettings.parse(radar)
         entry = next(entry for entry in Manifest.read(Path(manifest.path) / "manifest.json").scenes if entry.id == pass_id)
-        try:
-            calibrate(entry, Path(scene.path), settings)
-        except PassError as error:
-            write_refusal(Path(scene.path), Refusal(str(entry.href), str(error)))
-            print(f"refused: {error}")
+        with at_hand([entry]) as (here,):
+            try:
+                calibrate(here, Path(scene.path), settings)
+            except PassError as error:
+                write_refusal(Path(scene.path), Refusal(as_named(str(here.href)), as_named(str(error))))
+                print(f"refused: {as_named(str(error))}")
+            name_addresses(*Path(scene.path).glob("*.json"))

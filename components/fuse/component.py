@@ -19,6 +19,7 @@ def fuse(manifest: dsl.Input[dsl.Dataset], scene: dsl.Input[dsl.Dataset], fused:
     from icegraph.errors import told
     from icegraph.fuse import fuse
     from icegraph.ingest import Manifest
+    from icegraph.places import at_hand
     from icegraph.scene import Scene
     from icegraph.store import read_refusal, write_refusal
 
@@ -29,4 +30,5 @@ def fuse(manifest: dsl.Input[dsl.Dataset], scene: dsl.Input[dsl.Dataset], fused:
             write_refusal(Path(fused.path), refusal)
         else:
             partners = Manifest.read(Path(manifest.path) / "manifest.json").partners
-            fuse(Scene.open(Path(scene.path)), partners, Path(fused.path))
+            with at_hand(partners) as here:
+                fuse(Scene.open(Path(scene.path)), here, Path(fused.path))

@@ -14,7 +14,8 @@ def ingest(passes: list[str], manifest: dsl.Output[dsl.Dataset]) -> NamedTuple(
     """Look at the passes, refuse by name those that cannot be used, and write the manifest.
 
     Args:
-        passes: Paths of SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or of folders that hold them.
+        passes: Places of SAFE folders or zips, STAC items, GeoTIFFs, AMSR2 files, or of folders that hold them: in S3, or where all tasks
+            can read them.
         manifest: Folder with manifest.json.
 
     Returns:
@@ -25,13 +26,14 @@ def ingest(passes: list[str], manifest: dsl.Output[dsl.Dataset]) -> NamedTuple(
 
     from icegraph.errors import told
     from icegraph.ingest import ingest
-    from icegraph.places import on_disk
+    from icegraph.places import brought, name_addresses
 
     class Outputs(NamedTuple):
         pass_ids: list
         sensors: list
 
-    with told():
-        scenes = ingest([on_disk(place) for place in passes], Path(manifest.path)).require_scenes()
+    with told(), brought(passes) as shown:
+        scenes = ingest(shown, Path(manifest.path)).require_scenes()
+        name_addresses(*Path(manifest.path).glob("*.json"))
     sensors = {"optical" if entry.kind == "optical" else "sar" for entry in scenes}
     return Outputs([entry.id for entry in scenes], sorted(sensors))

@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from components.calibrate.component import calibrate
 from components.evaluate.component import evaluate
+from components.fuse.component import fuse
 from components.gnn_train.component import gnn_train
 from components.ingest.component import ingest
 from components.register.component import register
 from components.segment.component import segment
 from components.segment_train.component import segment_train
-from icegraph.store import Refusal, write_refusal
+from icegraph.ingest import Manifest
+from icegraph.scene import Scene
+from icegraph.simulate import simulate
+from icegraph.store import Refusal, open_store, write_refusal
 
 BUCKET = ["gs://ice/a"]
 
@@ -33,11 +38,9 @@ def sentence(capsys: pytest.CaptureFixture[str], task: Callable[..., Any], *argu
 def test_an_address_is_not_taken_for_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = artifact(tmp_path / "x")
     places = dict.fromkeys(("manifest", "floes", "tracks", "matcher", "report", "results", "metrics", "classes"), place)
-    # Passes are read again by later tasks, so they must lie where all tasks can read them.
-    on_disk = "icegraph: gs://ice/a: is not on a disk that can be read here; mount the bucket and name the folder.\n"
     in_s3 = "icegraph: gs://…: is not an address that can be read here; write s3://BUCKET/KEY, and no user or password in it.\n"
     for task, expected, named in (
-        (ingest, on_disk, {"passes": BUCKET, "manifest": place}),
+        (ingest, in_s3, {"passes": BUCKET, "manifest": place}),
         (evaluate, in_s3, {**places, "scenes": [], "segmenters": [], "truth": BUCKET, "only_known": False}),
         (gnn_train, in_s3, {"graph": place, "floes": place, "truth": BUCKET, "holdout": [], "steps": 1, "seed": 0, "model": place}),
         (gnn_train, in_s3, {"graph": place, "floes": place, "truth": [], "holdout": BUCKET, "steps": 1, "seed": 0, "model": place}),
@@ -79,3 +82,29 @@ def test_where_every_pass_was_refused_the_reasons_are_told(tmp_path: Path, capsy
     scenes = [artifact(tmp_path / "a"), artifact(tmp_path / "b")]
     said = sentence(capsys, segment.python_func, scenes, [], artifact(tmp_path / "out"))
     assert said == "icegraph: no pass could be used: a.tif: is cut off; download it again. b.tif: is cut off; download it again.\n"
+
+
+def made(passes: list[str], out: Path) -> dict[str, str]:
+    """Pass id → the SHA-256 that the scene's item gives each band, after ingest, calibrate and fuse."""
+    manifest = artifact(out / "manifest")
+    found = ingest.python_func(passes=passes, manifest=manifest)
+    checksums = {}
+    for pass_id in found.pass_ids:
+        scene, fused = artifact(out / pass_id / "scene"), artifact(out / pass_id / "fused")
+        calibrate.python_func(manifest=manifest, pass_id=pass_id, scene=scene)
+        fuse.python_func(manifest=manifest, scene=scene, fused=fused)
+        item = Scene.open(Path(fused.path)).item
+        checksums[pass_id] = {name: asset.extra_fields["file:checksum"] for name, asset in item.assets.items()}
+        assert "tb_36h_k" in checksums[pass_id]
+    return checksums
+
+
+def test_passes_in_s3_become_the_scenes_that_they_become_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    simulate(tmp_path / "field", seed=5, size_km=10.24, passes=1, views=("sar", "amsr2"))
+    store, key = open_store(f"s3://{bucket}/passes")
+    store.commit(key, tmp_path / "field" / "passes")
+    assert made([f"s3://{bucket}/passes"], tmp_path / "s3") == made([str(tmp_path / "field" / "passes")], tmp_path / "disk")
+    text = (tmp_path / "s3" / "manifest" / "manifest.json").read_text()
+    assert f"s3://{bucket}/passes/" in text
+    assert str(tmp_path) not in text
+    assert [entry.kind for entry in Manifest.read(tmp_path / "s3" / "manifest" / "manifest.json").passes]

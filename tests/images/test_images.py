@@ -1,0 +1,152 @@
+"""The images: what they hold, how little they may do, and that what runs in them gives what it gives outside."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from components import IMAGES, TAG
+from icegraph.laptop import Field, train_on_simulation
+from icegraph.progress import silent
+from pipelines.local import run_local
+
+ROOT = Path(__file__).parents[2]
+LOCKED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+FIELDS = (Field("optical-a", ("optical",), 32.0, 2, 3.0, 3), Field("optical-test", ("optical",), 32.0, 2, 3.0, 4, holdout=True))
+STEPS = {"pretrain_steps": 2, "steps": 26, "matcher_steps": 10}
+USER = 10001
+
+pytestmark = pytest.mark.timeout(2400)
+
+
+def docker(*words: str) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def inside(image: str, *command: str, options: tuple[str, ...] = LOCKED) -> str:
+    return docker("run", "--rm", *options, "--entrypoint", command[0], image, *command[1:])
+
+
+@pytest.fixture(scope="module")
+def images() -> dict[str, str]:
+    """Name → image; built where they are not."""
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        pytest.skip("no Docker: install it and start its daemon")
+    base = "python:3.11-slim-bookworm"
+    if subprocess.run(["docker", "image", "inspect", base], capture_output=True, check=False).returncode:
+        pulled = subprocess.run(["docker", "pull", "--quiet", base], capture_output=True, text=True, check=False)
+        if pulled.returncode:
+            pytest.skip(f"Docker has no {base} and gets none: {pulled.stderr.strip()[:200]}")
+    subprocess.run(["make", "images", "TORCH=cpu"], cwd=ROOT, check=True, capture_output=True)
+    return {name: f"{IMAGES}/icegraph-{name}:{TAG}" for name in ("pipeline", "train", "serve")}
+
+
+@pytest.mark.parametrize("name", ["pipeline", "train", "serve"])
+def test_an_image_is_nobodys_and_says_what_it_is(images: dict[str, str], name: str) -> None:
+    (told,) = json.loads(docker("image", "inspect", images[name]))
+    assert told["Config"]["User"] == f"{USER}:{USER}"
+    commit = subprocess.run(["git", "describe", "--always", "--dirty=+dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True)
+    assert told["Config"]["Labels"]["org.opencontainers.image.revision"] == commit.stdout.strip()
+    assert inside(images[name], "id", "-u").strip() == str(USER)
+    assert not inside(
+        images[name], "find", "/", "-xdev", "-type", "f", "-perm", "/6000", options=("--user=0",)
+    )  # no way to another's rights
+
+
+@pytest.mark.parametrize("name", ["pipeline", "serve"])
+def test_no_compiler_and_no_pip_is_in_an_image_and_its_bill_lists_what_is_there(images: dict[str, str], name: str) -> None:
+    found = inside(images[name], "sh", "-c", "for one in gcc cc c++ ld make pip pip3 uv git; do command -v $one; done || true")
+    assert not found
+    place = "/opt/venv/lib/python3.11/site-packages"
+    code = f"import importlib.metadata as m, json; print(json.dumps([d.name.lower() for d in m.distributions(path=['{place}'])]))"
+    bill = json.loads(inside(images[name], "cat", "/opt/sbom.cdx.json"))
+    listed = {part["name"].lower().replace("_", "-") for part in bill["components"]}
+    assert listed == {one.replace("_", "-") for one in json.loads(inside(images[name], "python", "-c", code))}
+
+
+def test_the_pipelines_image_is_no_larger_than_said(images: dict[str, str]) -> None:
+    (told,) = json.loads(docker("image", "inspect", images["pipeline"]))
+    assert told["Size"] < 1.8e9
+
+
+def test_the_server_holds_nothing_that_trains(images: dict[str, str]) -> None:
+    names = ["icegraph.segment.train", "icegraph.track.fit", "icegraph.simulate", "pipelines", "kfp"]
+    code = f"import importlib.util as u; print([name for name in {names} if u.find_spec(name)])"
+    assert inside(images["serve"], "python", "-c", code).strip() == "[]"
+
+
+def ask(url: str, body: bytes | None = None) -> bytes:
+    with urlopen(Request(url, data=body, headers={"Content-Type": "application/json"}), timeout=120) as answer:
+        return bytes(answer.read())
+
+
+def tracks_of(url: str) -> tuple[Any, Any]:
+    """What the README's two commands give, once the server is ready."""
+    end = time.monotonic() + 300
+    while True:
+        try:
+            ask(f"{url}/v2/health/ready")
+            break
+        except (URLError, ConnectionError):
+            assert time.monotonic() < end
+            time.sleep(0.5)
+    floes = ask(f"{url}/v1/models/segmenter:predict", (ROOT / "docs" / "passes.json").read_bytes())
+    return json.loads(floes)["predictions"], json.loads(ask(f"{url}/v1/models/tracker:predict", floes))["predictions"]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_the_server_answers_in_its_image_as_outside(images: dict[str, str]) -> None:
+    port, outside = free_port(), free_port()
+    container = docker("run", "--detach", *LOCKED, f"--publish=127.0.0.1:{port}:8080", images["serve"]).strip()
+    process = subprocess.Popen(
+        ["icegraph", "serve", f"--port={outside}", "--grpc-port=0"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        answered = tracks_of(f"http://127.0.0.1:{port}")
+        assert len(answered[0]) == 2
+        assert answered == tracks_of(f"http://127.0.0.1:{outside}")
+    finally:
+        process.terminate()
+        process.wait()
+        print(docker("logs", container))
+        docker("rm", "--force", container)
+
+
+def figures(training: Path) -> dict[str, Any]:
+    return dict(json.loads((training / "metrics.json").read_text()))
+
+
+def test_a_training_in_the_images_gives_the_figures_that_it_gives_in_processes(
+    images: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
+        root.mkdir(parents=True)
+        for folder in (root, Path(arguments["registry"])):
+            folder.mkdir(exist_ok=True)
+            if os.getuid() == 0:
+                os.chown(folder, USER, USER)
+        tmp_path.chmod(0o755)
+        return run_local(name, arguments, root, log, lambda task, text, share: None)
+
+    train_on_simulation(tmp_path / "processes", 0, run, silent, FIELDS, **STEPS)
+    monkeypatch.setenv("ICEGRAPH_RUNNER", "docker")
+    train_on_simulation(tmp_path / "containers", 0, run, silent, FIELDS, **STEPS)
+    assert figures(tmp_path / "containers" / "training") == figures(tmp_path / "processes" / "training")
+    for model in ("segmenter-optical", "matcher"):
+        place = Path("training") / "models" / model / "model.safetensors"
+        assert (tmp_path / "containers" / place).read_bytes() == (tmp_path / "processes" / place).read_bytes()
