@@ -177,7 +177,7 @@ def test_a_workflow_runs_what_it_names_by_content_and_may_do_little(path: Path) 
     text = path.read_text()
     workflow = yaml.safe_load(text)
     for used in re.findall(r"uses: (\S+)", text):
-        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}|\$/\.github/workflows/\w+\.yml", used), used
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}|\./\.github/workflows/\w+\.yml", used), used
     assert workflow["permissions"] in ({}, {"contents": "read"})
     assert "concurrency" in workflow
     for job in workflow["jobs"].values():

@@ -175,9 +175,7 @@ def test_the_component_brings_the_model(cluster: Cluster, bucket: str, tmp_path:
 
 
 def document(file: str, kind: str, name: str) -> dict[str, Any]:
-    [found] = [
-        one for one in yaml.safe_load_all((BASE / file).read_text()) if (one["kind"], one["metadata"]["name"]) == (kind, name)
-    ]
+    [found] = [one for one in yaml.safe_load_all((BASE / file).read_text()) if (one["kind"], one["metadata"]["name"]) == (kind, name)]
     return dict(found)
 
 

@@ -41,9 +41,11 @@ def test_each_object_is_there_once_and_knows_its_namespace(things: list[Thing]) 
 def test_kubernetes_takes_it(version: str) -> None:
     things = [thing for overlay in OVERLAYS for thing in rendered(overlay)]
     ours = [thing for thing in things if group(thing) not in OTHERS]
-    for runtime in of_kind(things, "TrainingRuntime"):  # of which Trainer and JobSet make jobs
-        for one in runtime["spec"]["template"]["spec"]["replicatedJobs"]:
-            ours.append({"apiVersion": "batch/v1", "kind": "Job"} | one["template"] | {"metadata": {"name": one["name"]}})
+    ours += [  # of a runtime Trainer and JobSet make jobs
+        {"apiVersion": "batch/v1", "kind": "Job"} | one["template"] | {"metadata": {"name": one["name"]}}
+        for runtime in of_kind(things, "TrainingRuntime")
+        for one in runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    ]
     distinct = {yaml.safe_dump(thing): thing for thing in [*ours, katib_trial() | {"metadata": {"name": "trial"}}]}
     assert {"Deployment", "StatefulSet", "NetworkPolicy", "Role", "Job"} <= {thing["kind"] for thing in ours}
     for thing in distinct.values():
@@ -174,7 +176,11 @@ def test_rights_are_those_of_two_components_alone(things: list[Thing]) -> None:
     roles = {role["metadata"]["name"]: role for role in of_kind(things, "Role")}
     rights = {
         name: {
-            (group, resource, verb) for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]
+            (group, resource, verb)
+            for rule in role["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
         }
         for name, role in roles.items()
     }
@@ -244,8 +250,20 @@ def test_storage_database_and_registry_speak_tls(overlay: str) -> None:
     things = rendered(overlay)
     text = yaml.safe_dump([thing for thing in things if thing["kind"] != "InferenceGraph"])
     assert "http://minio" not in text
+    assert "http://mlflow" not in text
     for name, template in pods(things).items():
         for one in containers(template["spec"]):
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if "/mlflow" in name or "/minio" in name:
                     assert one[probe]["httpGet"]["scheme"] == "HTTPS"
+
+
+def test_on_aws_s3_is_not_held_against_the_authority_of_the_registry() -> None:
+    """botocore takes REQUESTS_CA_BUNDLE where there is no AWS_CA_BUNDLE."""
+    things = rendered("eks")
+    (settings,) = of_kind(things, "ConfigMap")
+    (training,) = (template["spec"]["containers"][0] for name, template in pods(things).items() if name.startswith("TrainingRuntime"))
+    for asking in (settings["data"], {one["name"]: one["value"] for one in training["env"]}):
+        assert asking["REQUESTS_CA_BUNDLE"].startswith("/etc/icegraph/")
+        assert asking["AWS_CA_BUNDLE"].startswith("/etc/ssl/")
+        assert not {"AWS_ENDPOINT_URL", "ICEGRAPH_S3_SECRET"} & set(asking)
