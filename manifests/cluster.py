@@ -180,6 +180,7 @@ def up(machine: Machine) -> None:
     install_kserve(machine)
     say("6/9  Installing Kubeflow Trainer")
     machine.kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={_TRAINER.format('manager')}", mend=_ONLINE)
+    machine.ready("kubeflow-system")  # it looks at every TrainingRuntime that is applied
     say("7/9  Starting MinIO, Postgres and MLflow")
     objects = list(yaml.safe_load_all(done("kubectl", "kustomize", str(ROOT / "manifests" / "overlays" / "kind"), mend="mend the overlay")))
     served = [one for one in objects if one["apiVersion"].startswith("serving.kserve.io/")]

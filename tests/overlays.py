@@ -40,7 +40,8 @@ def katib_trial() -> Thing:
 
 
 def pods(things: list[Thing]) -> dict[str, Thing]:
-    """Every pod that comes of the objects, as its template: metadata and spec. KServe joins a predictor of its service and the runtime."""
+    """Every pod that comes of the objects, as its template: metadata and spec. KServe joins a predictor of its service and
+    the runtime; Trainer makes a training of its runtime."""
     found = {name_of(thing): thing["spec"]["template"] for thing in of_kind(things, "Deployment", "StatefulSet", "DaemonSet", "Job")}
     runtimes = {runtime["metadata"]["name"]: runtime["spec"] for runtime in of_kind(things, "ServingRuntime")}
     for service in of_kind(things, "InferenceService"):
@@ -50,6 +51,8 @@ def pods(things: list[Thing]) -> dict[str, Thing]:
         spec |= {"containers": runtime["containers"], "volumes": runtime.get("volumes", [])}
         labels = {"serving.kserve.io/inferenceservice": service["metadata"]["name"]} | predictor["labels"]
         found[name_of(service)] = {"metadata": {"labels": labels}, "spec": spec}
+    for runtime in of_kind(things, "TrainingRuntime"):
+        found |= {name_of(runtime): one["template"]["spec"]["template"] for one in runtime["spec"]["template"]["spec"]["replicatedJobs"]}
     return found | {"Job/kubeflow/trial": katib_trial()["spec"]["template"]}
 
 

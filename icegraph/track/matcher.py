@@ -237,12 +237,12 @@ def read_matcher(folder: Path) -> Matcher:
     try:
         content = json.loads(path.read_text())
         if content.pop("kind") != "matcher":
-            raise ModelError(folder, "not a matcher", mend)
+            raise ModelError(path, "not a matcher", mend)
         config = MatcherConfig(**content | {"features": tuple(content["features"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(path, f"not the config of a matcher ({error})", mend) from error
     if config.features != NAMES:
-        raise ModelError(folder, f"made for the features {list(config.features)}", f"train one for {list(NAMES)}")
+        raise ModelError(path, f"made for the features {list(config.features)}", f"train one for {list(NAMES)}")
     for name, most in _MOST.items():
         value = getattr(config, name)
         if type(value) is not int or not 1 <= value <= most:

@@ -21,7 +21,8 @@ PARTIES: dict[str, tuple[str, dict[str, str]] | str] = {
     "predictor": ("icegraph", {_NAMES: "predictor"}),
     "router": ("icegraph-graph", {"app": "passes-to-tracks"}),
     "run": ("kubeflow", {"pipeline/runid": "0", "workflows.argoproj.io/workflow": "w"}),
-    "training": ("kubeflow", {_NAMES: "training"}),
+    "training": ("icegraph", {_NAMES: "training"}),
+    "trial": ("kubeflow", {_NAMES: "trial"}),
     "kubeflow": ("kubeflow", {"app": "ml-pipeline"}),
     "gateway": ("envoy-gateway-system", {}),
     "monitoring": ("monitoring", {}),
@@ -31,7 +32,7 @@ PARTIES: dict[str, tuple[str, dict[str, str]] | str] = {
     "another namespace": ("other", {_NAMES: "minio"}),
     "the internet": "93.184.215.14",
 }
-OURS = ("minio", "postgres", "mlflow", "predictor", "router")
+OURS = ("minio", "postgres", "mlflow", "predictor", "training", "router")
 PORTS = (53, 80, 443, 5000, 5432, 6443, 6789, 8080, 8081, 8443, 8888, 9000, 9001, 29500)
 
 
@@ -97,22 +98,22 @@ def test_each_pair_of_the_table_has_its_rules_at_both_ends_and_no_other_pair_has
         to_storage = {source for source, target, _ in expected if target == "minio"}
         expected = {pair for pair in expected if "minio" not in pair[:2]}
         expected |= {(source, target, 443) for source in to_storage for target in ("the internet", "api-server")}
-    expected |= {(source, target, port) for source, there, port in expected if there == "kubeflow" for target in ("run", "training")}
-    entered = {*OURS, "training", "another pod of icegraph"} & set(parties)  # who may reach a run is Kubeflow Pipelines' to say
+    expected |= {(source, target, port) for source, there, port in expected if there == "kubeflow" for target in ("run", "trial")}
+    entered = {*OURS, "trial", "another pod of icegraph"} & set(parties)  # who may reach a run is Kubeflow Pipelines' to say
     left = {*entered, "run"}
     pairs = [(source, target, port) for source, target in itertools.product(parties, repeat=2) for port in PORTS]
     leaving = {pair for pair in pairs if pair[0] in left and lets(policies, parties[pair[0]], parties[pair[1]], pair[2], "Egress")}
     entering = {pair for pair in pairs if pair[1] in entered and lets(policies, parties[pair[1]], parties[pair[0]], pair[2], "Ingress")}
     assert leaving == {pair for pair in expected if pair[0] in left}
-    assert entering == {pair for pair in expected if pair[1] in entered and pair[:2] != ("run", "training")}
+    assert entering == {pair for pair in expected if pair[1] in entered and pair[:2] not in {("run", "trial"), ("trial", "trial")}}
 
 
 def test_the_parties_are_the_rendered_pods(things: list[Thing]) -> None:
     names = set()
     for template in pods(things).values():
         names.add(template["metadata"]["labels"][_NAMES])
-    assert names <= {"minio", "postgres", "mlflow", "predictor", "training"}
-    assert {"postgres", "mlflow", "predictor", "training"} <= names
+    assert names <= {"minio", "postgres", "mlflow", "predictor", "training", "trial"}
+    assert {"postgres", "mlflow", "predictor", "training", "trial"} <= names
     graphs = {(graph["metadata"]["namespace"], graph["metadata"]["name"]) for graph in of_kind(things, "InferenceGraph")}
     assert graphs == {("icegraph-graph", "passes-to-tracks")}
 

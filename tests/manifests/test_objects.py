@@ -9,10 +9,19 @@ import kubernetes_validate
 import pytest
 import yaml
 from jsonschema import Draft7Validator
+from kubeflow_trainer_api import models
 from overlays import OVERLAYS, ROOT, Thing, containers, katib_trial, name_of, of_kind, pods, rendered
 
 VERSIONS = ("1.31", "1.32", "1.33", "1.34", "1.35", "1.36")
-OTHERS = ("serving.kserve.io", "cert-manager.io", "trust.cert-manager.io", "external-secrets.io", "gateway.networking.k8s.io")
+OTHERS = (
+    "serving.kserve.io",
+    "trainer.kubeflow.org",
+    "monitoring.coreos.com",
+    "cert-manager.io",
+    "trust.cert-manager.io",
+    "external-secrets.io",
+    "gateway.networking.k8s.io",
+)
 CLUSTER_WIDE = {"Namespace", "PriorityClass", "ClusterIssuer", "Bundle"}
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
@@ -30,9 +39,15 @@ def test_each_object_is_there_once_and_knows_its_namespace(things: list[Thing]) 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_kubernetes_takes_it(version: str) -> None:
-    ours = [thing for overlay in OVERLAYS for thing in rendered(overlay) if group(thing) not in OTHERS]
+    things = [thing for overlay in OVERLAYS for thing in rendered(overlay)]
+    ours = [thing for thing in things if group(thing) not in OTHERS]
+    ours += [  # of a runtime Trainer and JobSet make jobs
+        {"apiVersion": "batch/v1", "kind": "Job"} | one["template"] | {"metadata": {"name": one["name"]}}
+        for runtime in of_kind(things, "TrainingRuntime")
+        for one in runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    ]
     distinct = {yaml.safe_dump(thing): thing for thing in [*ours, katib_trial() | {"metadata": {"name": "trial"}}]}
-    assert {"Deployment", "StatefulSet", "NetworkPolicy", "Role"} <= {thing["kind"] for thing in ours}
+    assert {"Deployment", "StatefulSet", "NetworkPolicy", "Role", "Job"} <= {thing["kind"] for thing in ours}
     for thing in distinct.values():
         kubernetes_validate.validate(thing, version, strict=True)
 
@@ -84,6 +99,22 @@ def test_kserve_takes_a_canary_as_promotions_make_it(schemas: dict[tuple[str, st
         assert list(Draft7Validator(schemas[service["apiVersion"], service["kind"]]).iter_errors(led)) == []
 
 
+def test_trainer_takes_it(things: list[Thing]) -> None:
+    (runtime,) = of_kind(things, "TrainingRuntime")
+    assert runtime["metadata"]["namespace"] == "icegraph"
+    assert models.TrainerV1alpha1TrainingRuntime.from_dict(runtime).to_dict() == runtime
+
+
+def test_predictors_are_watched_where_work_is_done(overlay: str, things: list[Thing]) -> None:
+    watching = sorted(thing["kind"] for thing in things if group(thing) == "monitoring.coreos.com")
+    assert watching == ([] if overlay == "kind" else ["PodMonitor", "PrometheusRule"])
+    pod_labels = [template["metadata"]["labels"] for template in pods(things).values()]
+    for monitor in of_kind(things, "PodMonitor"):
+        (choice,) = monitor["spec"]["selector"]["matchExpressions"]
+        named = {one["metadata"]["name"] for one in of_kind(things, "InferenceService")}
+        assert {labels.get(choice["key"]) for labels in pod_labels} & set(choice["values"]) == named
+
+
 def test_namespaces_enforce_restricted(things: list[Thing]) -> None:
     enforced = {one["metadata"]["name"]: one["metadata"]["labels"] for one in of_kind(things, "Namespace")}
     assert enforced["icegraph"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -119,7 +150,7 @@ def test_every_container_is_bounded_and_writes_only_to_volumes(things: list[Thin
             assert set(one["resources"]) == {"requests", "limits"}, name
             assert {"cpu", "memory"} <= set(one["resources"]["requests"]) & set(one["resources"]["limits"]), name
             assert one["securityContext"]["readOnlyRootFilesystem"] is True, name
-            if name != "Job/kubeflow/trial":
+            if template["spec"].get("restartPolicy") != "Never":  # what ends by itself answers nobody
                 assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(one), name
         for volume in template["spec"].get("volumes", []):
             assert "emptyDir" not in volume or volume["emptyDir"].get("sizeLimit"), name
@@ -140,16 +171,36 @@ def test_each_workload_has_an_account_of_its_own_without_a_token(things: list[Th
     assert sorted(set(used)) == sorted(used)
 
 
-def test_rights_are_those_of_deploy_alone(things: list[Thing]) -> None:
+def test_rights_are_those_of_two_components_alone(things: list[Thing]) -> None:
     assert not of_kind(things, "ClusterRole", "ClusterRoleBinding")
-    (role,) = of_kind(things, "Role")
-    (rule,) = role["rules"]
-    assert rule["apiGroups"] == ["serving.kserve.io"]
-    assert rule["resources"] == ["inferenceservices"]
-    assert sorted(rule["verbs"]) == ["get", "patch"]
+    roles = {role["metadata"]["name"]: role for role in of_kind(things, "Role")}
+    rights = {
+        name: {
+            (group, resource, verb)
+            for rule in role["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        for name, role in roles.items()
+    }
+    assert rights == {
+        "icegraph-deploy": {("serving.kserve.io", "inferenceservices", verb) for verb in ("get", "patch")},
+        "icegraph-train-job": {
+            ("trainer.kubeflow.org", "trainjobs", "create"),
+            ("trainer.kubeflow.org", "trainjobs", "get"),
+            ("", "pods", "list"),
+            ("", "pods/log", "get"),
+        },
+    }
+    (rule,) = roles["icegraph-deploy"]["rules"]
     assert sorted(rule["resourceNames"]) == sorted(one["metadata"]["name"] for one in of_kind(things, "InferenceService"))
-    (binding,) = of_kind(things, "RoleBinding")
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
+    bindings = of_kind(things, "RoleBinding")
+    assert sorted(one["roleRef"]["name"] for one in bindings) == sorted(rights)
+    for one in [*roles.values(), *bindings]:
+        assert one["metadata"]["namespace"] == "icegraph"
+    for binding in bindings:
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
 
 
 def test_every_image_is_pinned(things: list[Thing]) -> None:
@@ -199,8 +250,20 @@ def test_storage_database_and_registry_speak_tls(overlay: str) -> None:
     things = rendered(overlay)
     text = yaml.safe_dump([thing for thing in things if thing["kind"] != "InferenceGraph"])
     assert "http://minio" not in text
+    assert "http://mlflow" not in text
     for name, template in pods(things).items():
         for one in containers(template["spec"]):
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if "/mlflow" in name or "/minio" in name:
                     assert one[probe]["httpGet"]["scheme"] == "HTTPS"
+
+
+def test_on_aws_s3_is_not_held_against_the_authority_of_the_registry() -> None:
+    """botocore takes REQUESTS_CA_BUNDLE where there is no AWS_CA_BUNDLE."""
+    things = rendered("eks")
+    (settings,) = of_kind(things, "ConfigMap")
+    (training,) = (template["spec"]["containers"][0] for name, template in pods(things).items() if name.startswith("TrainingRuntime"))
+    for asking in (settings["data"], {one["name"]: one["value"] for one in training["env"]}):
+        assert asking["REQUESTS_CA_BUNDLE"].startswith("/etc/icegraph/")
+        assert asking["AWS_CA_BUNDLE"].startswith("/etc/ssl/")
+        assert not {"AWS_ENDPOINT_URL", "ICEGRAPH_S3_SECRET"} & set(asking)
