@@ -57,7 +57,7 @@ class Place:
 
     def tracks(self, name: str, floes: list[Path]) -> Path:
         table = pa.table({"track_id": [1] * len(floes), "pass_id": [one.parent.name for one in floes], "floe_id": [1] * len(floes)})
-        about = {ABOUT: lineage([(one.parent.name, sha256(one)) for one in floes])}
+        about = {ABOUT: lineage([(one.parent.name, sha256(one)) for one in floes]), "name": name}  # no two are the same bytes
         pq.write_table(table.replace_schema_metadata({"PANDAS_ATTRS": json.dumps(about)}), self._made(name) / "tracks.parquet")
         return self.root / name / "tracks.parquet"
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,9 @@ def test_the_server_answers_in_its_image_as_outside(images: dict[str, str]) -> N
     port, outside = free_port(), free_port()
     container = docker("run", "--detach", *LOCKED, f"--publish=127.0.0.1:{port}:8080", images["serve"]).strip()
     process = subprocess.Popen(
-        ["icegraph", "serve", f"--port={outside}", "--grpc-port=0"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [str(Path(sys.executable).with_name("icegraph")), "serve", f"--port={outside}", "--grpc-port=0"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     try:
         answered = tracks_of(f"http://127.0.0.1:{port}")
