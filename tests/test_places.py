@@ -131,7 +131,9 @@ def test_models_are_registered_and_found_in_s3(bucket: str, tmp_path: Path) -> N
 
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "metrics.json").write_text(json.dumps({"headline": [], "passes": {}}))
-    (tmp_path / "results" / "gate.json").write_text(json.dumps({"passed": True, "criteria": [{"metric": "optical.f1", "value": 0.9, "passed": True}]}))
+    (tmp_path / "results" / "gate.json").write_text(
+        json.dumps({"passed": True, "criteria": [{"metric": "optical.f1", "value": 0.9, "passed": True}]})
+    )
     address = f"s3://{bucket}/registry"
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "x").write_text("an evaluation set")
