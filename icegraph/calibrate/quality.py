@@ -1,6 +1,7 @@
 """How well a radar scene came out, in numbers that its item carries."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,11 @@ def radar_quality(image: SafeImage, samples: Mapping[str, NDArray[np.float32]], 
         no ground is even; `below_noise_share` of the valid pixels, whose filtered value was zero or less.
     """
     valid = samples["valid"] > 0
-    bands = {}
-    for band in image.bands:
+
+    def told(band: str) -> dict[str, Any]:
         before, after, floor = _looks(image, band, kind)
         written = next(pixels for name, pixels in samples.items() if name.startswith(f"{band}_") and "nesz" not in name)[valid]
-        bands[band] = {
+        return {
             "seams": [
                 {
                     "swaths": list(seam.swaths),
@@ -53,6 +54,9 @@ def radar_quality(image: SafeImage, samples: Mapping[str, NDArray[np.float32]], 
             "enl": [_told(before), _told(after)],
             "below_noise_share": round(float((written <= 10 * np.log10(FLOOR)).mean()), 4) if written.size else None,
         }
+
+    with ThreadPoolExecutor(len(image.bands)) as pool:
+        bands = dict(zip(image.bands, pool.map(told, image.bands), strict=True))
     return {"valid_share": round(float(valid.mean()), 4), "bands": bands}
 
 
