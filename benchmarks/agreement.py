@@ -4,7 +4,7 @@
 
 PYTHON has satpy and xarray-sentinel. Compared is each pixel of LINES lines, first and last among them: the calibration factor of sigma,
 beta and gamma nought with both, noise power with satpy; the largest difference is told, in dB of backscatter. xarray-sentinel takes off no
-noise. satpy takes the zeros at the far end of noise vectors for numbers and goes down to them: from the last knot on that is none, pixels are
+noise. satpy takes the zeros at the far end of noise vectors for numbers and goes down to them: pixels beyond the last knot that is none are
 left out, and told.
 """
 
