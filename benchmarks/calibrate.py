@@ -5,10 +5,10 @@
 
 gdalwarp (Debian's gdal-bin) only warps the raw numbers, by their ground control points, to the grid of ours, and writes them with the
 settings of ours, on two threads: what any chain that ends in a COG on this grid must do at least. satpy and pyresample, run by a PYTHON
-that has them, rasterio and rioxarray, calibrate, take off noise, resample and write the same bands, without a speckle filter; how far their
-bands are from ours is told, as a check that the work is the same. `--larger` calibrates a product of twice the lines and twice the samples.
-Times are wall clock and CPU, peaks the proportional set size (PSS) of the process tree. Ours runs once before it is timed: what is compiled
-on a first run (modules, loops) is then, and the product lies in memory, for gdalwarp and satpy as well.
+that has them, rasterio and rioxarray, calibrate, take off noise, resample and write the same bands with overviews, without a speckle
+filter; how far their bands are from ours is told, as a check that the work is the same. `--larger` calibrates a product of twice the lines
+and twice the samples. Times are wall clock and CPU, peaks the proportional set size (PSS) of the process tree. Ours runs once before it is
+timed: what is compiled on a first run (modules, loops) is then, and the product lies in memory, for gdalwarp and satpy as well.
 """
 
 import argparse
@@ -52,7 +52,7 @@ scene.load([DataQuery(name="measurement", polarization=band, calibration="sigma_
 extent = [float(value) for value in (left, bottom, right, top)]
 area = create_area_def("polar", "EPSG:3413", shape=(int(height), int(width)), area_extent=extent)
 local = scene.resample(area, resampler="nearest", radius_of_influence=100)
-settings = {"compress": "ZSTD", "overviews": "NONE", "num_threads": 2}
+settings = {"compress": "ZSTD", "level": 1, "predictor": "YES", "blocksize": 512, "overviews": [], "num_threads": 2}
 local.save_dataset("measurement", out, writer="geotiff", driver="COG", dtype=numpy.float32, fill_value=numpy.nan, enhance=False, **settings)
 """
 

@@ -1,12 +1,11 @@
-"""What each speckle filter does to floes whose backscatter is known, beside one that is not local.
+"""What each speckle filter does to floes whose backscatter is known, beside scikit-image's non-local means.
 
     python benchmarks/speckle.py [--side PIXELS] [--looks LOOKS]
 
 Discs of first-year ice (-12 dB, textured by 0.5 dB) of all sizes lie on water (-20 dB) under speckle of EW GRDM. Told are the equivalent
 number of looks on the water; how much of the true step is left across the rims (1 is all; less is blurred); the error, root mean square in
-dB, within two pixels of a rim and elsewhere; and CPU seconds for a million pixels. Beside the library's filters stands non-local means of
-decibels (A. Buades et al. 2005, doi:10.1109/CVPR.2005.38, as scikit-image has it), which is what is left of probabilistic patch-based
-weights (C.-A. Deledalle et al. 2009, doi:10.1109/TIP.2009.2029593) where speckle has many looks and its logarithm is nearly normal.
+dB, within two pixels of a rim and elsewhere; and CPU seconds for a million pixels. scikit-image's filter (A. Buades et al. 2005,
+doi:10.1109/CVPR.2005.38) takes decibels, whose noise is nearly normal where speckle has many looks.
 """
 
 import argparse
@@ -72,7 +71,7 @@ def main() -> None:
     nothing = np.zeros_like(noisy)
     filters: dict[str, Callable[[], Image]] = {"none": noisy.copy}
     filters |= {kind: lambda kind=kind: despeckle(noisy, arguments.looks, nothing, kind) for kind in FILTERS}  # type: ignore[misc]
-    filters["non-local"] = lambda: non_local(noisy, arguments.looks)
+    filters["scikit-image"] = lambda: non_local(noisy, arguments.looks)
     print(f"{'filter':12}{'looks':>8}{'step left':>11}{'rim dB':>8}{'else dB':>9}{'s/Mpixel':>10}")
     for name, run in filters.items():
         run()  # compiled once, before it is timed

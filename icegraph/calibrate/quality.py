@@ -11,7 +11,7 @@ from icegraph.calibrate.radar import FLOOR
 from icegraph.calibrate.radiometry import Floats
 from icegraph.calibrate.safe import SafeImage
 from icegraph.calibrate.settings import Filter
-from icegraph.calibrate.speckle import HALO, despeckle
+from icegraph.calibrate.speckle import despeckle, halo
 from icegraph.grid import Window
 
 _SIDE = 25  # pixels of the squares whose even ones tell the number of looks
@@ -72,10 +72,10 @@ def _looks(image: SafeImage, band: str, kind: Filter) -> tuple[float, float, flo
     """Looks before and after the filter, and the noise floor in dB, from windows spread over the image."""
     before, after, floor = [], [], []
     height, width = image.shape
+    inside = np.s_[halo(kind) : -halo(kind), halo(kind) : -halo(kind)]
     for row in np.linspace(0, max(height - _WINDOW, 0), _WINDOWS, dtype=int):
         for col in np.linspace(0, max(width - _WINDOW, 0), _WINDOWS, dtype=int):
             sigma, noise = image.read_band(band, Window(int(row), int(col), min(_WINDOW, height), min(_WINDOW, width)))
-            inside = np.s_[HALO:-HALO, HALO:-HALO]
             filtered = despeckle(sigma, image.looks, noise, kind)
             before.append(equivalent_looks(sigma[inside], noise[inside]))
             after.append(equivalent_looks(filtered[inside], noise[inside]))
