@@ -27,6 +27,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from icegraph.calibrate.speckle import FILTERS
+
 SATPY_VERSIONS = """
 import pyresample, rasterio, rioxarray, satpy, satpy.readers.sar_c_safe, satpy.writers.geotiff
 print("satpy", satpy.__version__, "pyresample", pyresample.__version__, "GDAL", rasterio.__gdal_version__)
@@ -34,9 +36,9 @@ print("satpy", satpy.__version__, "pyresample", pyresample.__version__, "GDAL", 
 OURS = """
 import sys
 from pathlib import Path
-from icegraph.calibrate import calibrate
+from icegraph.calibrate import RadarSettings, calibrate
 from icegraph.ingest.passes import describe
-calibrate(describe(Path(sys.argv[1])).entry, Path(sys.argv[2]))
+calibrate(describe(Path(sys.argv[1])).entry, Path(sys.argv[2]), RadarSettings(speckle=sys.argv[3]))
 """
 SATPY = """
 import glob, sys
@@ -72,15 +74,16 @@ def main() -> None:
     parser.add_argument("product", type=Path)
     parser.add_argument("--satpy", type=Path, help="a Python with satpy, pyresample and rasterio")
     parser.add_argument("--larger", action="store_true", help="calibrate a product four times as large, too")
+    parser.add_argument("--speckle", default="lee", choices=(*FILTERS, "none"), help="the filter of ours")
     told = parser.parse_args()
     print(subprocess.run(["gdalwarp", "--version"], check=True, capture_output=True, text=True).stdout.strip())  # noqa: S607
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # elsewhere modules are compiled once, so here too
         os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
-        measure([sys.executable, "-c", OURS, str(told.product), str(folder / "first")])
+        measure([sys.executable, "-c", OURS, str(told.product), str(folder / "first"), told.speckle])
         shutil.rmtree(folder / "first")
-        ours = measure([sys.executable, "-c", OURS, str(told.product), str(folder / "ours")])
+        ours = measure([sys.executable, "-c", OURS, str(told.product), str(folder / "ours"), told.speckle])
         show("icegraph", ours, ours)
         with rasterio.open(folder / "ours" / "valid.tif") as dataset:
             bounds, shape = dataset.bounds, dataset.shape
@@ -99,7 +102,11 @@ def main() -> None:
                 compare(band, folder / "ours" / f"{band}_db.tif", folder / f"{band}.tif")
         if told.larger:
             larger = enlarge(told.product, folder / "larger")
-            show("icegraph, four times the pixels", measure([sys.executable, "-c", OURS, str(larger), str(folder / "ours4")]), ours)
+            show(
+                "icegraph, four times the pixels",
+                measure([sys.executable, "-c", OURS, str(larger), str(folder / "ours4"), told.speckle]),
+                ours,
+            )
 
 
 def measure(command: list[str]) -> Cost:
