@@ -102,11 +102,8 @@ def main() -> None:
                 compare(band, folder / "ours" / f"{band}_db.tif", folder / f"{band}.tif")
         if told.larger:
             larger = enlarge(told.product, folder / "larger")
-            show(
-                "icegraph, four times the pixels",
-                measure([sys.executable, "-c", OURS, str(larger), str(folder / "ours4"), told.speckle]),
-                ours,
-            )
+            four = measure([sys.executable, "-c", OURS, str(larger), str(folder / "ours4"), told.speckle])
+            show("icegraph, four times the pixels", four, ours)
 
 
 def measure(command: list[str]) -> Cost:
