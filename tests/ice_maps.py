@@ -65,8 +65,8 @@ def write_bremen(folder: Path, form: str, *, south: bool = False, from_the_top: 
                     "standard_parallel": 70.0 * pole,
                     "false_easting": 0.0,
                     "false_northing": 0.0,
-                    "semi_major_axis": 6378273.0,
-                    "inverse_flattening": 298.279411123064,
+                    "semi_major_axis": 6378137.0,  # WGS 84, as since November 2018; Hughes 1980 before, on the same x and y
+                    "inverse_flattening": 298.257223563,
                     "spatial_ref": "not read",
                 }
             )

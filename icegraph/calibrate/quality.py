@@ -1,6 +1,7 @@
 """How well a radar scene came out, in numbers that its item carries."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from icegraph.calibrate.radar import FLOOR
 from icegraph.calibrate.radiometry import Floats
 from icegraph.calibrate.safe import SafeImage
 from icegraph.calibrate.settings import Filter
-from icegraph.calibrate.speckle import HALO, despeckle
+from icegraph.calibrate.speckle import despeckle, halo
 from icegraph.grid import Window
 
 _SIDE = 25  # pixels of the squares whose even ones tell the number of looks
@@ -35,11 +36,11 @@ def radar_quality(image: SafeImage, samples: Mapping[str, NDArray[np.float32]], 
         no ground is even; `below_noise_share` of the valid pixels, whose filtered value was zero or less.
     """
     valid = samples["valid"] > 0
-    bands = {}
-    for band in image.bands:
+
+    def told(band: str) -> dict[str, Any]:
         before, after, floor = _looks(image, band, kind)
         written = next(pixels for name, pixels in samples.items() if name.startswith(f"{band}_") and "nesz" not in name)[valid]
-        bands[band] = {
+        return {
             "seams": [
                 {
                     "swaths": list(seam.swaths),
@@ -53,6 +54,9 @@ def radar_quality(image: SafeImage, samples: Mapping[str, NDArray[np.float32]], 
             "enl": [_told(before), _told(after)],
             "below_noise_share": round(float((written <= 10 * np.log10(FLOOR)).mean()), 4) if written.size else None,
         }
+
+    with ThreadPoolExecutor(len(image.bands)) as pool:
+        bands = dict(zip(image.bands, pool.map(told, image.bands), strict=True))
     return {"valid_share": round(float(valid.mean()), 4), "bands": bands}
 
 
@@ -68,10 +72,10 @@ def _looks(image: SafeImage, band: str, kind: Filter) -> tuple[float, float, flo
     """Looks before and after the filter, and the noise floor in dB, from windows spread over the image."""
     before, after, floor = [], [], []
     height, width = image.shape
+    inside = np.s_[halo(kind) : -halo(kind), halo(kind) : -halo(kind)]
     for row in np.linspace(0, max(height - _WINDOW, 0), _WINDOWS, dtype=int):
         for col in np.linspace(0, max(width - _WINDOW, 0), _WINDOWS, dtype=int):
             sigma, noise = image.read_band(band, Window(int(row), int(col), min(_WINDOW, height), min(_WINDOW, width)))
-            inside = np.s_[HALO:-HALO, HALO:-HALO]
             filtered = despeckle(sigma, image.looks, noise, kind)
             before.append(equivalent_looks(sigma[inside], noise[inside]))
             after.append(equivalent_looks(filtered[inside], noise[inside]))

@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
-from icegraph.calibrate import speckle
 from icegraph.calibrate.cog import CogWriter, Encoded, blocks
 from icegraph.calibrate.compiled import compiled
 from icegraph.calibrate.geocode import Backward, Forward, TieValues
 from icegraph.calibrate.radiometry import Floats
 from icegraph.calibrate.settings import REFERENCE_DEG, Filter
-from icegraph.calibrate.speckle import despeckle
+from icegraph.calibrate.speckle import despeckle, halo
 from icegraph.grid import Grid, Window, tiles
 from icegraph.scene import thinning
 
@@ -171,7 +170,7 @@ def _decibel(linear: Floats, bits: NDArray[np.int32], out: Floats) -> None:
 
 def _filtered(image: RadarImage, band: str, window: Window, kind: Filter, average: int = 1) -> tuple[Floats, Floats]:
     """A window without speckle, linear, and the noise; with `average` > 1, means of a square of that side about each pixel's centre."""
-    wide = window.padded(image.halo + speckle.HALO + (average if average > 1 else 0), image.shape)
+    wide = window.padded(image.halo + halo(kind) + (average if average > 1 else 0), image.shape)
     sigma, noise = image.read_band(band, wide)
     out = despeckle(sigma, image.looks, noise, kind)
     if average > 1:

@@ -9,7 +9,7 @@ from icegraph.bounds import Bounds
 from icegraph.errors import InputError
 
 Quantity = Literal["sigma", "beta", "gamma"]
-Filter = Literal["lee", "refined-lee", "gamma-map", "boxcar", "none"]
+Filter = Literal["lee", "refined-lee", "gamma-map", "non-local", "boxcar", "none"]
 Surface = Literal["none", "first-year", "multi-year", "water"]
 Radar = Mapping[str, Any]
 """Settings by name, as text or as what they are."""
@@ -26,7 +26,7 @@ class RadarSettings(BaseModel):
 
     Args:
         quantity: `sigma`, `beta` or `gamma` nought; the bands of the last two are named `<pol>_beta_db` and `<pol>_gamma_db`.
-        speckle: The filter: `lee`, `refined-lee`, `gamma-map`, `boxcar` or `none`.
+        speckle: The filter: `lee`, `refined-lee`, `gamma-map`, `non-local`, `boxcar` or `none`.
         nesz: Whether to add `<pol>_nesz_db`, the noise-equivalent sigma nought that was taken off.
         balance: Whether to rescale noise in each sub-swath, so that no steps are left between them (`icegraph.calibrate.balance`).
         area: West, south, east, north in degrees: only the part of the pass about it; west > east across 180 degrees.

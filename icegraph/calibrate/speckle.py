@@ -1,13 +1,15 @@
 """Speckle filters of linear intensity, aware of thermal noise that was taken off.
 
 Speckle is multiplicative on all the power received, c² = 1 / looks: over dark water the noise that was subtracted still speckles, so that
-each filter expects of a pixel of mean m the variance c² (m + noise)². All look at SIZE × SIZE pixels and take those that are known.
+each filter expects of a pixel of mean m the variance c² (m + noise)². All take the pixels that are known, and all but the last look at
+SIZE × SIZE of them.
 
     boxcar        the mean
     lee           the linear estimate of least mean square error: J.-S. Lee 1980, doi:10.1109/TPAMI.1980.4766994
     refined-lee   the same from that half of the window which an edge leaves to the pixel: J.-S. Lee 1981, doi:10.1016/S0146-664X(81)80018-4
     gamma-map     the most probable value where the surface is gamma distributed too: A. Lopes, E. Nezry, R. Touzi, H. Laur 1993, "Structure
                   detection and statistical adaptive speckle filtering in SAR images", doi:10.1080/01431169308953999
+    non-local     the mean of what is like it further away: `icegraph.calibrate.non_local`
 """
 
 from typing import get_args
@@ -15,21 +17,27 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from icegraph.calibrate import non_local
 from icegraph.calibrate.compiled import compiled
 from icegraph.calibrate.settings import Filter
 
 SIZE = 7  # pixels, the side of the local window
-HALO = SIZE // 2
+_HALF = SIZE // 2
 LOOKS = {("EW", "GRDM"): 10.7, ("IW", "GRDH"): 4.4}  # equivalent numbers of looks (Sentinel-1 Product Definition, S1-RS-MDA-52-7440)
 FILTERS: tuple[Filter, ...] = tuple(kind for kind in get_args(Filter) if kind != "none")
 
 Floats = NDArray[np.float32]
 
 
+def halo(kind: Filter) -> int:
+    """How far away a pixel may be that a filter looks at."""
+    return non_local.HALO if kind == "non-local" else _HALF
+
+
 def despeckle(intensity: Floats, looks: float, noise: Floats, kind: Filter = "lee") -> Floats:
     """Filter intensity, [H, W], linear; NaN where there is nothing, and NaN stays there.
 
-    A pixel's value depends on the SIZE × SIZE pixels around it alone, to the last bit, wherever the array begins.
+    A pixel's value depends on the pixels within `halo(kind)` of it alone, to the last bit, wherever the array begins.
 
     Args:
         intensity: Sigma nought; after the subtraction of thermal noise it may be negative.
@@ -43,6 +51,8 @@ def despeckle(intensity: Floats, looks: float, noise: Floats, kind: Filter = "le
         out = np.empty_like(intensity)
         _refined(intensity, noise, np.float32(1 / looks), out)
         return out
+    if kind == "non-local":
+        return non_local.non_local_means(intensity + noise, looks) - noise
     mean, variance = local_statistics(intensity)
     if kind == "lee":
         _lee(intensity, noise, mean, variance, np.float32(1 / looks))
@@ -77,12 +87,12 @@ def _moments(z: Floats, mean: Floats, variance: Floats) -> None:
     """Sums along the row once a pixel, kept for seven rows; sums down the column from those. No running sums: they drift."""
     height, width = z.shape
     one, nothing = np.float32(1), np.float32(0)
-    known, value, square = np.zeros((3, width + 2 * HALO), np.float32)
+    known, value, square = np.zeros((3, width + 2 * _HALF), np.float32)
     sums = np.zeros((3, SIZE, width), np.float32)
     count, total, squares = np.zeros((3, width), np.float32)
     lost = np.ones(SIZE + 1, np.int64)  # unknown pixels of the rows kept; the last for `count` as it stands
-    for row in range(-HALO, height):
-        new = row + HALO
+    for row in range(-_HALF, height):
+        new = row + _HALF
         k = new % SIZE
         lost[k] = 1
         if new < height:
@@ -93,9 +103,9 @@ def _moments(z: Floats, mean: Floats, variance: Floats) -> None:
                 there = v == v  # not NaN
                 unknown += 0 if there else 1
                 v = v if there else nothing
-                known[HALO + j] = one if there else nothing
-                value[HALO + j] = v
-                square[HALO + j] = v * v
+                known[_HALF + j] = one if there else nothing
+                value[_HALF + j] = v
+                square[_HALF + j] = v * v
             lost[k] = unknown
             _across(known, sums[0, k])
             _across(value, sums[1, k])
@@ -192,8 +202,8 @@ def _refined(z: Floats, noise: Floats, speckle: np.float32, out: Floats) -> None
             if not ahead:
                 down, across = -down, -across
             total, squares, count = nothing, nothing, nothing
-            for y in range(max(i - HALO, 0), min(i + HALO + 1, height)):
-                for x in range(max(j - HALO, 0), min(j + HALO + 1, width)):
+            for y in range(max(i - _HALF, 0), min(i + _HALF + 1, height)):
+                for x in range(max(j - _HALF, 0), min(j + _HALF + 1, width)):
                     v = z[y, x]
                     if v == v and (y - i) * down + (x - j) * across >= 0:
                         total += v

@@ -1,7 +1,7 @@
 """`icegraph calibrate`: passes to scenes, and the settings of the radar that other commands take too."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ Settings = Annotated[
     list[str],
     typer.Option(
         "--radar",
-        help="What to make of Sentinel-1: quantity (sigma, beta, gamma), speckle (lee, refined-lee, gamma-map, boxcar, none), "
+        help="What to make of Sentinel-1: quantity (sigma, beta, gamma), speckle (lee, refined-lee, gamma-map, non-local, boxcar, none), "
         "nesz and balance (true, false), area (west,south,east,north in degrees), pixel_m, "
         "normalise (none, first-year, multi-year, water). May be given again.",
         metavar="NAME=VALUE",
@@ -64,9 +64,8 @@ def calibrate(
         for scene in scenes:
             told = quality_rows(scene)
             shown = [
-                " ".join(f"{row['band']} {row['noise_floor_db']}" for row in told),
-                " ".join(f"{row['band']} {row['step_before_db']}→{row['step_db']}" for row in told),
-                " ".join(f"{row['band']} {row['looks']}→{row['looks_filtered']}" for row in told),
+                " ".join(f"{row['band']} {_shown(row, name)}" for row in told)
+                for name in (("noise_floor_db",), ("step_before_db", "step_db"), ("looks", "looks_filtered"))
             ]
             height, width = scene.grid.shape
             size = (f"{height} × {width}", f"{scene.grid.pixel_m:g}", " ".join(scene.bands))
@@ -74,3 +73,8 @@ def calibrate(
     Console(highlight=False, width=_WIDEST).print(table)
     for refusal in refused:
         console.print(f"[yellow]refused[/yellow] {escape(as_named(refusal.reason))}", soft_wrap=True)
+
+
+def _shown(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Figures before and after, and a dash where the pass does not tell one."""
+    return "→".join("–" if row[name] is None else str(row[name]) for name in names)

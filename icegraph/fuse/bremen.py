@@ -1,7 +1,8 @@
 """Read the University of Bremen's daily ASI ice concentration from AMSR2, as HDF4, GeoTIFF or NetCDF.
 
 Names, shapes and flags: ASI Version 5 Sea Ice Concentration User Guide (Melsheimer 2019, University of Bremen). The HDF4 files hold nothing
-but the array; that they and GeoTIFFs cover the whole of the polar grid is told by its shape.
+but the array; that they and GeoTIFFs cover the whole of the polar grid is told by its shape. NetCDF and GeoTIFF name their ellipsoid, which
+changed in November 2018 (Hughes 1980 to WGS 84, on the same x and y: 150 m at most).
 """
 
 from pathlib import Path

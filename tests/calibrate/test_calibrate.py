@@ -22,6 +22,7 @@ from pystac.extensions.sar import SarExtension
 
 from icegraph.calibrate import RadarSettings, calibrate, radar
 from icegraph.calibrate.safe import SafeImage
+from icegraph.calibrate.settings import Filter
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
 from icegraph.ingest import ingest
@@ -167,11 +168,14 @@ def test_zip_and_folder_give_the_same_bytes(scene: Scene, zipped: Pass, tmp_path
         assert other.path(name).read_bytes() == scene.path(name).read_bytes()
 
 
-def test_windows_do_not_show(scene: Scene, safe: Pass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["lee", "non-local"])
+def test_windows_do_not_show(kind: Filter, scene: Scene, safe: Pass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RadarSettings(speckle=kind)
+    whole = scene if kind == "lee" else calibrate(safe, tmp_path / "whole", settings)
     monkeypatch.setattr(radar, "SOURCE_SIDE", 200)
-    other = calibrate(safe, tmp_path / "small")
+    other = calibrate(safe, tmp_path / "small", settings)
     for name in [*scene.bands, *scene.masks]:
-        np.testing.assert_array_equal(other.read([name]), scene.read([name]))
+        np.testing.assert_array_equal(other.read([name]), whole.read([name]))
 
 
 def test_the_same_pass_gives_the_same_bytes(scene: Scene, safe: Pass, tmp_path: Path) -> None:
