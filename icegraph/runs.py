@@ -73,3 +73,36 @@ def area(corners: NDArray[np.int64]) -> float:
     for k in range(len(corners)):
         twice += corners[k - 1, 0] * corners[k, 1] - corners[k, 0] * corners[k - 1, 1]
     return twice / 2
+
+
+@compiled
+def connect(runs: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Number the pieces 1…n of runs [R] of one label that touch along a side, in the order of their first runs."""
+    parent = np.arange(len(runs))
+    above = 0
+    for k in range(len(runs)):
+        row, start, end = runs[k, ROW], runs[k, START], runs[k, END]
+        while runs[above, ROW] < row - 1 or (runs[above, ROW] == row - 1 and runs[above, END] <= start):
+            above += 1
+        other = above
+        while runs[other, ROW] == row - 1 and runs[other, START] < end:
+            if runs[other, LABEL] == runs[k, LABEL]:
+                one, two = _root(parent, k), _root(parent, other)
+                parent[max(one, two)] = min(one, two)
+            other += 1
+    pieces, count = np.empty(len(runs), np.int32), 0
+    for k in range(len(runs)):
+        if parent[k] == k:
+            count += 1
+            pieces[k] = count
+        else:
+            pieces[k] = pieces[parent[k]]  # a run's parent comes before it
+    return pieces
+
+
+@compiled
+def _root(parent: NDArray[np.int64], run: int) -> int:
+    while parent[run] != run:
+        parent[run] = parent[parent[run]]
+        run = parent[run]
+    return run

@@ -5,8 +5,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.ndimage import label
 
-from icegraph.runs import END, LABEL, ROW, START, area, chain, find_runs
+from icegraph.runs import END, LABEL, ROW, START, area, chain, connect, find_runs
 
 
 @settings(deadline=None)
@@ -22,6 +23,16 @@ def test_runs_are_the_raster_in_the_order_of_its_pixels(labels: np.ndarray) -> N
     assert len(runs) == np.count_nonzero((np.diff(labels, axis=1, prepend=0) != 0) & (labels != 0))
     places = [(run[ROW], run[START]) for run in runs.tolist()]
     assert places == sorted(places)
+
+
+@settings(deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8))))
+def test_connected_runs_are_the_pieces_of_scipy(inside: np.ndarray) -> None:
+    runs = find_runs(inside)
+    drawn = np.zeros(inside.shape, int)
+    for run, piece in zip(runs, connect(runs), strict=True):
+        drawn[run[ROW], run[START] : run[END]] = piece
+    np.testing.assert_array_equal(drawn, label(inside)[0])
 
 
 @settings(deadline=None)
