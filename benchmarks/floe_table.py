@@ -1,16 +1,25 @@
-"""How fast labels become a floe table, against scikit-image's `regionprops_table` for the same columns, in one run.
+"""How fast labels become a floe table, against scikit-image's `regionprops_table`, in one run, each in a process of its own.
 
     python benchmarks/floe_table.py [--side 10000] [--floes 10000]
 
-The labels are bumpy ellipses with water between them; one band. Both read the same file. scikit-image is asked for the
-columns that it knows: label, centroid, area, axes, orientation, eccentricity, solidity, perimeter, mean and standard deviation of the
-band; for want of patience on a strip of the raster, and scaled by the number of floes (`--strip 1` does them all). The floe table has
-outlines, Fourier descriptors and edge flags besides. Seconds are those of the processor, so that a busy machine does no harm.
+The labels are bumpy ellipses with water between them; one band. scikit-image is asked for the columns of the floe table that it knows:
+label, centroid, area, axes, orientation, eccentricity, solidity, perimeter, mean and standard deviation of the band. The floe table is
+the whole of it always: outlines as polygons, Fourier descriptors, circularity, edge flags, longitude and latitude besides.
+
+*From arrays*: labels and band are in memory already. *From files*: both read the same COGs. Processor seconds on one core, so that a busy
+machine does no harm; then seconds by the clock with all cores. Memory is the most that the process held, Python and its libraries with it.
 """
 
 import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +27,8 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from skimage.measure import regionprops_table
 
-from icegraph.graph import floe_table
+from icegraph.graph.floes import Pixels, Reader, floe_table, measure
 from icegraph.grid import Grid, Window, tiles
 from icegraph.scene import Scene, write_band, write_item
 
@@ -35,25 +43,77 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=10_000)
     parser.add_argument("--floes", type=int, default=10_000)
-    parser.add_argument("--strip", type=float, default=0.1, help="share of the raster that scikit-image measures")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.one:
+        print(json.dumps(_measured(Path(given.one[0]), given.one[1], given.one[2] == "all")))
+        return
     with tempfile.TemporaryDirectory() as place:
         _made(Path(place) / "small", 200, 16)
-        floe_table(Path(place) / "small", Scene.open(Path(place) / "small"))  # compiled once, and kept
-        folder = Path(place) / "large"
-        _made(folder, given.side, given.floes)
-        scene = Scene.open(folder)
-        start = time.process_time()
-        table = floe_table(folder, scene)
-        ours = time.process_time() - start
-        start = time.process_time()
-        with rasterio.open(folder / "labels.tif") as labels, rasterio.open(folder / "red.tif") as red:
-            strip = Window(0, 0, int(given.side * given.strip), given.side).rasterio()
-            found = regionprops_table(labels.read(1, window=strip).astype(np.int32), red.read(1, window=strip), properties=COLUMNS)
-        theirs = (time.process_time() - start) * len(table) / len(found["label"])
-        print("| | floes | seconds | ratio |\n|-|-|-|-|")
-        print(f"| floe_table | {len(table)} | {ours:.1f} | 1 |")
-        print(f"| regionprops_table ({len(found['label'])} floes measured) | {len(table)} | {theirs:.0f} | {theirs / ours:.0f} |")
+        _made(Path(place) / "large", given.side, given.floes)
+        print("| | floes | one core, CPU s | ratio | all cores, clock s | ratio | memory, GiB |\n|-|-|-|-|-|-|-|")
+        for source in ("arrays", "files"):
+            theirs = _in_process(place, f"scikit-image {source}", "one")
+            ours, fast = (_in_process(place, f"icegraph {source}", cores) for cores in ("one", "all"))
+            for name, one, every in (("floe table", ours, fast), ("regionprops_table", theirs, theirs)):
+                ratios = (
+                    f"{one['cpu']:.2f} | {theirs['cpu'] / one['cpu']:.1f} | {every['clock']:.2f} | {theirs['clock'] / every['clock']:.1f}"
+                )
+                print(f"| {name}, from {source} | {one['floes']} | {ratios} | {one['gib']:.2f} |", flush=True)
+
+
+def _in_process(place: str, what: str, cores: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--one", place, what, cores]
+    told: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - this script itself
+    return told
+
+
+def _measured(place: Path, what: str, every: bool) -> dict[str, float]:
+    if not every:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    floe_table(place / "small", Scene.open(place / "small"))  # compiled once, and kept
+    folder = place / "large"
+    peer, source = what.split()
+    prepared = _peer if peer == "scikit-image" else _table_of_arrays if source == "arrays" else _table
+    work = prepared(folder) if source == "arrays" else lambda: prepared(folder)()
+    cpu, clock = time.process_time(), time.perf_counter()
+    floes = work()
+    cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
+    return {"floes": floes, "cpu": cpu, "clock": clock, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def _table(folder: Path) -> Callable[[], int]:
+    return lambda: len(floe_table(folder, Scene.open(folder)))
+
+
+def _table_of_arrays(folder: Path) -> Callable[[], int]:
+    labels, red = _arrays(folder)
+    seen = np.pad(np.ones(labels.shape, bool), 1)
+
+    @contextmanager
+    def opened() -> Iterator[Reader]:
+        def read(window: Window) -> Pixels:
+            around = Window(window.row, window.col, window.height + 2, window.width + 2)
+            return Pixels(np.ascontiguousarray(labels[window.slices]), seen[around.slices], [red[window.slices]])
+
+        yield read
+
+    grid = Scene.open(folder).grid
+    measure(opened, grid.part(Window(0, 0, 64, 64)), ["red"])  # compiled for arrays of this kind
+    return lambda: len(measure(opened, grid, ["red"])["geometry"])
+
+
+def _peer(folder: Path) -> Callable[[], int]:
+    from skimage.measure import regionprops_table
+
+    labels, red = _arrays(folder)
+    labels = labels.view(np.int32)
+    return lambda: len(regionprops_table(labels, red, properties=COLUMNS)["label"])
+
+
+def _arrays(folder: Path) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    with rasterio.open(folder / "labels.tif") as labels, rasterio.open(folder / "red.tif") as red:
+        return labels.read(1), red.read(1)
 
 
 def _made(folder: Path, side: int, floes: int) -> None:

@@ -1,13 +1,16 @@
 """The floes of a pass as a table: one row a floe, with its outline, its shape and what each band shows of it.
 
-Pixels are read in windows, and only sums are kept (area, first and second moments, band sums) and the sides of the outlines, so memory
-grows with the number of floes and the length of their shores, not with the size of the pass.
+Pixels are read in windows, and only sums over bands are kept and the runs of the floes (`icegraph.runs`), so memory grows with the number
+of floes and the length of their shores, not with the size of the pass.
 """
 
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import geopandas as gpd
 import numpy as np
@@ -15,18 +18,26 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 
+from icegraph.ahead import map_ahead
 from icegraph.errors import InputError, PassError
 from icegraph.graph import raster
 from icegraph.graph.contour import ORDERS, measures
 from icegraph.graph.scale import grid_scale
-from icegraph.grid import Window
+from icegraph.grid import Grid, Window
+from icegraph.runs import LABEL, ROW, START, find_runs
 from icegraph.scene import Scene, read_pixels, valid_windows
 from icegraph.store import atomic_path, lineage, sha256
 
 FILE = "floes.parquet"
 ABOUT = "icegraph"
 _LARGEST_ID = 1 << 27
+_PLACE_BITS = 36  # of a pixel's place in a raster: enough for 262,144 × 262,144
+_CACHE_BYTES: Final = 64 << 20  # GDAL's own cache of blocks; by default it takes a share of the machine
 SHAPES = tuple(f"shape_{k}" for k in range(len(ORDERS)))
+_COLUMNS = (
+    *("pass_id", "floe_id", "time", "x", "y", "lon", "lat", "area_m2", "perimeter_m", "major_axis_m", "minor_axis_m"),
+    *("orientation_deg", "eccentricity", "solidity", "circularity", *SHAPES, "touches_edge", "confidence"),
+)
 
 
 def write_floes(segment: Path, scene: Scene) -> Path:
@@ -81,23 +92,15 @@ def floe_table(segment: Path, scene: Scene) -> gpd.GeoDataFrame:
     with rasterio.open(path, driver="GTiff") as dataset:
         if dataset.shape != scene.grid.shape:
             raise PassError(path, f"has {dataset.shape} pixels, the scene {scene.grid.shape}", "segment this scene anew")
-    sums = _sum_floes(path, segment / "floe_probability.tif", scene)
-    columns: dict[str, Any] = {"pass_id": np.full(len(sums.ids), scene.id, dtype=object), "floe_id": sums.ids}
-    columns |= {"time": np.full(len(sums.ids), np.datetime64(scene.time.replace(tzinfo=None), "us"))}
-    columns |= _moments(sums, scene) | _outlines(sums, scene)
-    columns |= {"touches_edge": sums.edge[sums.ids], "confidence": sums.mean(0)[0]}
-    for number, band in enumerate(scene.bands, start=1):
-        columns[f"{band}_mean"], columns[f"{band}_std"] = sums.mean(number)
-    columns["circularity"] = np.minimum(4 * np.pi * columns["area_m2"] / np.maximum(columns["perimeter_m"], 1e-9) ** 2, 1.0)
-    columns["solidity"] = np.minimum(columns["area_m2"] / np.maximum(columns.pop("hull_m2"), 1e-9), 1.0)
-    scale = grid_scale(scene.grid.crs, columns["x"], columns["y"])
-    columns |= {name: columns[name] / scale for name in ("perimeter_m", "major_axis_m", "minor_axis_m")}
-    columns["area_m2"] = columns["area_m2"] / scale**2
+    rasters = partial(_opened, path, segment / "floe_probability.tif", scene)
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        columns = measure(rasters, scene.grid, ["confidence", *scene.bands])
     geometry = columns.pop("geometry")
-    first = ["pass_id", "floe_id", "time", "x", "y", "lon", "lat", "area_m2", "perimeter_m", "major_axis_m", "minor_axis_m"]
-    first += ["orientation_deg", "eccentricity", "solidity", "circularity", *SHAPES, "touches_edge", "confidence"]
-    order = first + [name for name in columns if name not in first]
-    table = gpd.GeoDataFrame({name: columns[name] for name in order}, geometry=geometry, crs=scene.grid.crs)
+    number = len(geometry)
+    columns["pass_id"] = np.full(number, scene.id, dtype=object)
+    columns["time"] = np.full(number, np.datetime64(scene.time.replace(tzinfo=None), "us"))
+    bands = [f"{band}_{figure}" for band in scene.bands for figure in ("mean", "std")]
+    table = gpd.GeoDataFrame({name: columns[name] for name in (*_COLUMNS, *bands)}, geometry=geometry, crs=scene.grid.crs)
     table["time"] = table["time"].astype("datetime64[us]").dt.tz_localize("UTC")
     table["pass_id"] = table["pass_id"].astype("str")
     table.attrs[ABOUT] = _about(segment, scene)
@@ -110,107 +113,155 @@ def _about(segment: Path, scene: Scene) -> dict[str, Any]:
     return {"pass_id": scene.id, "time": scene.time.isoformat(), "sensor": scene.sensor, **place, **lineage(parents)}
 
 
-@dataclass
-class _Sums:
-    """Sums over the pixels of each floe, and the sides of its outline.
+@dataclass(frozen=True)
+class Pixels:
+    """What a window shows.
 
-    `pixels` [L, 6]: 1, row, col, row², col², row·col; `bands` [1 + C, L, 3]: count, sum, sum of squares; L counts all labels from 0;
-    `sides` [S, 2] as in `raster.sides`.
+    Args:
+        labels: Ids of floes [H, W], 0 elsewhere.
+        seen: Which pixels are valid [H + 2, W + 2], with a rim of one pixel, false beyond the raster.
+        bands: Values [H, W] of each band, None where there is no such raster.
     """
 
-    pixels: NDArray[np.float64]
-    bands: NDArray[np.float64]
+    labels: NDArray[Any]
+    seen: NDArray[np.bool_]
+    bands: list[NDArray[np.float32] | None]
+
+
+Reader = Callable[[Window], Pixels]
+
+
+def measure(rasters: Callable[[], AbstractContextManager[Reader]], grid: Grid, bands: Sequence[str]) -> dict[str, Any]:
+    """Measure floes, several strips of the raster at once.
+
+    Args:
+        rasters: Opens the rasters, for one strip: gives what reads a window of them.
+        grid: Their grid.
+        bands: Names of the bands that are read.
+
+    Returns:
+        Columns as in `floe_table`, and `geometry`.
+    """
+    strips = (list(windows) for _, windows in groupby(valid_windows(grid), key=lambda window: window.row))
+    floes = _join(list(map_ahead(partial(_look, rasters, len(bands)), strips)), grid)
+    columns = {"floe_id": floes.ids} | _moments(floes, grid) | _outlines(floes, grid) | {"touches_edge": floes.edge}
+    for band, sums in zip(bands, floes.bands, strict=True):
+        columns[f"{band}_mean"], columns[f"{band}_std"] = _mean(sums)
+    columns["confidence"] = columns.get("confidence_mean")
+    columns["circularity"] = np.minimum(4 * np.pi * columns["area_m2"] / np.maximum(columns["perimeter_m"], 1e-9) ** 2, 1.0)
+    columns["solidity"] = np.minimum(columns["area_m2"] / np.maximum(columns.pop("hull_m2"), 1e-9), 1.0)
+    scale = grid_scale(grid.crs, columns["x"], columns["y"])
+    columns |= {name: columns[name] / scale for name in ("perimeter_m", "major_axis_m", "minor_axis_m")}
+    columns["area_m2"] = columns["area_m2"] / scale**2
+    return columns
+
+
+@contextmanager
+def _opened(labels: Path, probability: Path, scene: Scene) -> Iterator[Reader]:
+    with ExitStack() as stack:
+
+        def open_raster(path: Path) -> Any:
+            return stack.enter_context(rasterio.open(path, driver="GTiff"))
+
+        ids, valid = open_raster(labels), open_raster(scene.path("valid"))
+        bands = [open_raster(probability) if probability.is_file() else None, *(open_raster(scene.path(band)) for band in scene.bands)]
+
+        def read(window: Window) -> Pixels:
+            found = ids.read(1, window=window.rasterio())
+            if (most := found.max()) > _LARGEST_ID:
+                raise PassError(labels, f"holds the id {most}", f"number the floes from 1, at most {_LARGEST_ID}")
+            wide = window.padded(1, scene.grid.shape)
+            seen = np.zeros((window.height + 2, window.width + 2), bool)
+            seen[Window(wide.row - window.row + 1, wide.col - window.col + 1, *wide.shape).slices] = (
+                valid.read(1, window=wide.rasterio()) > 0
+            )
+            return Pixels(found, seen, [band and read_pixels(band, window=window.rasterio()) for band in bands])
+
+        yield read
+
+
+@dataclass
+class _Floes:
+    """Runs of floes, and sums over their pixels.
+
+    `runs` [R, 4] as in `icegraph.runs`, `ids` [N] of the floes, `edge` [N]: touches what is not seen; `bands` [C, N, 3]: count, sum, sum of
+    squares.
+    """
+
+    runs: NDArray[np.int32]
+    ids: NDArray[np.int64]
     edge: NDArray[np.bool_]
-    sides: NDArray[np.int64]
+    bands: NDArray[np.float64]
 
     @property
-    def ids(self) -> NDArray[np.int64]:
-        """Ids of the floes there are [N]."""
-        return np.flatnonzero(self.pixels[:, 0])
-
-    def mean(self, number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of raster `number` (0: floe probability) over each floe [N], NaN where it has no valid pixel."""
-        count, total, squares = self.bands[number, self.ids].T
-        seen = np.where(count > 0, count, np.nan)
-        mean = total / seen
-        return mean, np.sqrt(np.maximum(squares / seen - mean**2, 0))
+    def ends(self) -> NDArray[np.int64]:
+        """Where the runs of each floe begin and end, once they are in order [N + 1]."""
+        return np.searchsorted(self.runs[:, LABEL], np.append(self.ids, _LARGEST_ID + 1))
 
 
-def _sum_floes(labels: Path, probability: Path, scene: Scene) -> _Sums:
-    rasters = [probability if probability.is_file() else None, *(scene.path(band) for band in scene.bands)]
-    sums = _Sums(np.zeros((1, 6)), np.zeros((len(rasters), 1, 3)), np.zeros(1, bool), np.zeros((0, 2), np.int64))
+def _look(rasters: Callable[[], AbstractContextManager[Reader]], bands: int, windows: Sequence[Window]) -> list[_Floes]:
+    """What there is in each window of a strip."""
     parts = []
-    with ExitStack() as stack:
-        dataset = stack.enter_context(rasterio.open(labels, driver="GTiff"))
-        bands = [path and stack.enter_context(rasterio.open(path, driver="GTiff")) for path in rasters]
-        for window in valid_windows(scene.grid):
-            wide = window.padded(1, scene.grid.shape)
-            around = _with_rim(dataset.read(1, window=wide.rasterio()), window, wide)
-            found = np.ascontiguousarray(around[1:-1, 1:-1])
-            most = int(raster.largest(found))
-            if not most:
-                continue
-            sums = _room_for(sums, most, labels)
-            raster.add_pixels(found, window.row, window.col, sums.pixels)
-            seen = _with_rim(scene.mask("valid", wide), window, wide)
-            if not seen.all():
-                raster.mark_edges(found, seen, sums.edge)
-            parts.append(_sides(around, window, scene.grid.width))
-            valid = seen[1:-1, 1:-1]
-            for number, band in enumerate(bands):
-                if band is not None:
-                    raster.add_values(found, read_pixels(band, window=window.rasterio()), valid, sums.bands[number])
-    return replace(sums, sides=np.concatenate([sums.sides, *parts]))
+    with rasters() as read:
+        for window in windows:
+            pixels = read(window)
+            runs = find_runs(pixels.labels)
+            ids, floe = np.unique(runs[:, LABEL].astype(np.int64), return_inverse=True)
+            part = _Floes(runs, ids, np.zeros(len(ids), bool), np.zeros((bands, len(ids), 3)))
+            if not pixels.seen.all():
+                raster.mark_edges(runs, floe, pixels.seen, part.edge)
+            valid = pixels.seen[1:-1, 1:-1]
+            for values, sums in zip(pixels.bands, part.bands, strict=True):
+                if values is not None:
+                    raster.add_values(runs, floe, values, valid, sums)
+            runs += np.array([window.row, window.col, window.col, 0], np.int32)
+            parts.append(part)
+    return parts
 
 
-def _with_rim(pixels: NDArray[Any], window: Window, wide: Window) -> NDArray[Any]:
-    """Pixels of a padded window with 0 (or false) on those sides where the raster ends: [H + 2, W + 2]."""
-    before = window.row - wide.row, window.col - wide.col
-    after = wide.height - window.height - before[0], wide.width - window.width - before[1]
-    return np.pad(pixels, [(1 - one, 1 - other) for one, other in zip(before, after, strict=True)])
+def _join(strips: list[list[_Floes]], grid: Grid) -> _Floes:
+    """The floes of all windows as one, their runs by floe, row and column."""
+    parts = [part for strip in strips for part in strip]
+    runs = np.concatenate([part.runs for part in parts])
+    place = runs[:, ROW].astype(np.int64) * grid.width + runs[:, START]
+    runs = raster.joined(runs[np.argsort((runs[:, LABEL].astype(np.int64) << _PLACE_BITS) + place)])
+    ids = np.unique(np.concatenate([part.ids for part in parts]))
+    whole = _Floes(runs, ids, np.zeros(len(ids), bool), np.zeros((len(parts[0].bands), len(ids), 3)))
+    for part in parts:
+        at = np.searchsorted(ids, part.ids)
+        whole.edge[at] |= part.edge
+        whole.bands[:, at] += part.bands
+    return whole
 
 
-def _room_for(sums: _Sums, most: int, path: Path) -> _Sums:
-    """The sums with room for labels up to `most`."""
-    if most > _LARGEST_ID:
-        raise PassError(path, f"holds the id {most}", f"number the floes from 1, at most {_LARGEST_ID}")
-    more = most + 1 - len(sums.edge)
-    if more <= 0:
-        return sums
-    more = max(more, len(sums.edge) // 2)
-    pixels, bands = np.pad(sums.pixels, ((0, more), (0, 0))), np.pad(sums.bands, ((0, 0), (0, more), (0, 0)))
-    return replace(sums, pixels=pixels, bands=bands, edge=np.pad(sums.edge, (0, more)))
+def _mean(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation from count, sum and sum of squares [N, 3]; NaN where nothing was counted."""
+    count, total, squares = sums.T
+    seen = np.where(count > 0, count, np.nan)
+    mean = total / seen
+    return mean, np.sqrt(np.maximum(squares / seen - mean**2, 0))
 
 
-def _sides(around: NDArray[Any], window: Window, width: int) -> NDArray[np.int64]:
-    """The sides [S, 2] in a window, of whose labels [H + 2, W + 2] are given."""
-    found = np.empty((around.size // 8 + 64, 2), np.int64)
-    count = raster.sides(around, window.row, window.col, width, found)
-    if count > len(found):
-        found = np.empty((count, 2), np.int64)
-        raster.sides(around, window.row, window.col, width, found)
-    return found[:count].copy()
-
-
-def _moments(sums: _Sums, scene: Scene) -> dict[str, Any]:
+def _moments(floes: _Floes, grid: Grid) -> dict[str, Any]:
     """Centroid, area and the ellipse of the same second moments (each pixel a unit square), in metres."""
-    count, row, col, row2, col2, rowcol = sums.pixels[sums.ids].T
+    count, row, col, row2, col2, rowcol = raster.moments(floes.runs, floes.ends).T
     row, col = row / count, col / count
-    t = scene.grid.transform
+    t = grid.transform
     rr, cc, rc = row2 / count - row**2 + 1 / 12, col2 / count - col**2 + 1 / 12, rowcol / count - row * col
     xx = t.a**2 * cc + 2 * t.a * t.b * rc + t.b**2 * rr
     yy = t.d**2 * cc + 2 * t.d * t.e * rc + t.e**2 * rr
     xy = t.a * t.d * cc + (t.a * t.e + t.b * t.d) * rc + t.b * t.e * rr
     root = np.sqrt(np.maximum(((xx - yy) / 2) ** 2 + xy**2, 0))
     long, short = (xx + yy) / 2 + root, np.maximum((xx + yy) / 2 - root, 0)
-    x, y = scene.grid.xy(row, col)
-    lon, lat = scene.grid.lonlat(x, y)
+    first = floes.runs[floes.ends[:-1]]
+    x, y = grid.xy(row + first[:, ROW], col + first[:, START])
+    lon, lat = grid.lonlat(x, y)
     return {
         "x": x,
         "y": y,
         "lon": lon,
         "lat": lat,
-        "area_m2": count * scene.grid.pixel_m**2,
+        "area_m2": count * grid.pixel_m**2,
         "major_axis_m": 4 * np.sqrt(long),
         "minor_axis_m": 4 * np.sqrt(short),
         "orientation_deg": np.degrees(np.arctan2(2 * xy, xx - yy) / 2) % 180,
@@ -218,30 +269,23 @@ def _moments(sums: _Sums, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _outlines(sums: _Sums, scene: Scene) -> dict[str, Any]:
+def _outlines(floes: _Floes, grid: Grid) -> dict[str, Any]:
     """Polygon of each floe (its largest piece), with the measures of its outline."""
-    order = np.lexsort((sums.sides[:, 1], sums.sides[:, 0]))
-    label, codes = sums.sides[order].T
-    ends = np.searchsorted(label, np.append(sums.ids, np.iinfo(np.int64).max))
-    corners, stops, owner = raster.rings(np.ascontiguousarray(codes), ends, scene.grid.width)
-    row, col = np.divmod(corners, scene.grid.width + 1)
-    t = scene.grid.transform
-    points = np.column_stack([t.c + t.a * col + t.b * row, t.f + t.d * col + t.e * row])
-    number = np.repeat(np.arange(len(stops)), np.diff(stops, prepend=0))
-    outlines = shapely.linearrings(points, indices=number)
-    size = shapely.area(shapely.polygons(outlines)) * np.where(shapely.is_ccw(outlines) == (t.determinant < 0), 1, -1)
+    corners, stops, owner = raster.rings(floes.runs, floes.ends)
+    size, hull = raster.sizes(corners, stops).T
+    t = grid.transform
+    points = np.column_stack([t.c + t.a * corners[:, 1] + t.b * corners[:, 0], t.f + t.d * corners[:, 1] + t.e * corners[:, 0]])
+    outlines = shapely.linearrings(points, indices=np.repeat(np.arange(len(stops)), np.diff(stops, prepend=0)))
     order = np.lexsort((-size, owner))
-    largest = order[np.searchsorted(owner[order], np.arange(len(sums.ids)))]
+    largest = order[np.searchsorted(owner[order], np.arange(len(floes.ids)))]
     holes = np.flatnonzero(size < 0)
     # Of a floe of several pieces the largest is outlined, and its holes alone are kept.
-    many = np.bincount(owner[size > 0], minlength=len(sums.ids))[owner[holes]] > 1
+    many = np.bincount(owner[size > 0], minlength=len(floes.ids))[owner[holes]] > 1
     inside = shapely.covers(shapely.polygons(outlines[largest[owner[holes[many]]]]), shapely.polygons(outlines[holes[many]]))
     holes = np.sort(np.concatenate([holes[~many], holes[many][inside]]))
-    shells = outlines[largest]
-    order = np.argsort(np.concatenate([np.arange(len(largest)), owner[holes]]), kind="stable")
-    belongs = np.concatenate([np.arange(len(largest)), owner[holes]])[order]
-    geometry = shapely.polygons(np.concatenate([shells, outlines[holes]])[order], indices=belongs)
-    corners, ring = shapely.get_coordinates(shells, return_index=True)
-    measured = measures(corners, np.searchsorted(ring, np.arange(len(shells)), side="right"), scene.grid.pixel_m)
-    out = {"perimeter_m": measured[:, 0], "hull_m2": shapely.area(shapely.convex_hull(geometry)), "geometry": geometry}
+    belongs = np.concatenate([np.arange(len(largest)), owner[holes]])
+    order = np.argsort(belongs, kind="stable")
+    geometry = shapely.polygons(np.concatenate([outlines[largest], outlines[holes]])[order], indices=belongs[order])
+    measured = measures(points, stops, grid.pixel_m)[largest]
+    out = {"perimeter_m": measured[:, 0], "hull_m2": hull[largest] * grid.pixel_m**2, "geometry": geometry}
     return out | {name: measured[:, 1 + k] for k, name in enumerate(SHAPES)}

@@ -15,15 +15,18 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
    first marker pixel, those that were cut off last.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label, maximum_filter
 
+from icegraph.ahead import map_ahead
 from icegraph.grid import Window, tiles
+from icegraph.runs import ROW, START, connect, find_runs
+from icegraph.segment.growth import add_rims, close_holes, close_islands, mark, paint, spread
 from icegraph.segment.model import FloeRule
 from icegraph.segment.split import SOLID, Hulls, cut, filling
 
@@ -42,7 +45,6 @@ _DOUBT = 0.1  # a larger one is filled only if the network gives it this much fl
 _ENCLOSED = 0.85  # share of a hole's rim that is one floe's
 _PEAK_PX = 1.1  # the deepest pixel of a floe of about 20 pixels is predicted no shallower than this
 _PEAK_REACH = 3
-_SIDES = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 class IdRaster(Protocol):
@@ -87,16 +89,15 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
     areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
     rims = np.zeros((2, len(areas)), np.int64)
     hulls = Hulls(len(areas))
-    for window in tiles(shape, size):
-        outer = window.padded(HALO, shape)
-        grown = numbers[markers.read(outer)]
-        if grown.any():
-            probability, distance = maps(outer)
-            grown = fill_holes(grow(grown, probability, distance, rule), probability)
-            rims += _rims(grown, np.isnan(probability), window.within(outer), len(areas))
-        pixels = grown[window.within(outer).slices]
+
+    def read() -> Iterator[tuple[Window, Window, IdArray, FloatArray, FloatArray]]:
+        for window in tiles(shape, size):
+            outer = window.padded(HALO, shape)
+            yield window, outer, numbers[markers.read(outer)], *maps(outer)
+
+    for window, pixels, grown, unseen, inner in map_ahead(partial(_grown, rule), read()):
         floes.write(window, pixels)
-        areas += np.bincount(pixels.ravel(), minlength=len(areas))
+        add_rims(grown, unseen, inner.row, inner.col, pixels, rims, areas)
         hulls.add(window, pixels)
     hull_areas, boxes = hulls.measure()
     areas, solidity = _cut_ragged(maps, floes, areas, areas / np.maximum(hull_areas, 1), boxes)
@@ -125,26 +126,22 @@ def _cut_ragged(
     return np.append(areas, [area for area, _ in more]).astype(np.int64), np.append(solidity, [filled for _, filled in more])
 
 
-def _rims(ids: IdArray, unseen: NDArray[np.bool_], part: Window, count: int) -> NDArray[np.int64]:
-    """Length of each floe's rim, and of what of it borders on what was not seen, [2, count], of the pixels of `part` of [H, W]."""
-    found = np.zeros((2, count), np.int64)
-    inner = ids[part.slices]
-    ids, unseen = np.pad(ids, 1), np.pad(unseen, 1)
-    for down, right in _SIDES:
-        beside = Window(part.row + 1 + down, part.col + 1 + right, *part.shape).slices
-        rim = (inner > 0) & (inner != ids[beside])
-        found[0] += np.bincount(inner[rim], minlength=count)
-        found[1] += np.bincount(inner[rim & unseen[beside]], minlength=count)
-    return found
+def _grown(
+    rule: FloeRule, piece: tuple[Window, Window, IdArray, FloatArray, FloatArray]
+) -> tuple[Window, IdArray, IdArray, NDArray[np.bool_], Window]:
+    """The floes of a window, and those [H, W] around it, what of that was not seen, and where in it the window lies."""
+    window, outer, grown, probability, distance = piece
+    if grown.any():
+        grown = fill_holes(grow(grown, probability, distance, rule), probability)
+    inner = window.within(outer)
+    return window, np.ascontiguousarray(grown[inner.slices]), grown, np.isnan(probability), inner
 
 
 def marker_pixels(probability: FloatArray, distance: FloatArray, rule: FloeRule) -> NDArray[np.bool_]:
     """Where floes begin [H, W]; depends on `_PEAK_REACH` pixels around each pixel."""
-    inside = probability > rule.probability
-    depth = np.where(inside, distance, np.float32(0))
+    depth = np.where(probability > rule.probability, distance, np.float32(0))
     # A peak counts alone only where nothing deep is near: else it is a bump on a larger floe's shoulder.
-    near = maximum_filter(depth, 2 * _PEAK_REACH + 1, mode="constant")
-    return np.asarray((depth > rule.marker_px) | ((depth >= near) & (depth > _PEAK_PX)))
+    return mark(depth, np.float32(rule.marker_px), np.float32(_PEAK_PX), _PEAK_REACH)
 
 
 def grow(markers: IdArray, probability: FloatArray, distance: FloatArray, rule: FloeRule) -> IdArray:
@@ -156,19 +153,10 @@ def grow(markers: IdArray, probability: FloatArray, distance: FloatArray, rule: 
         distance: Distance to the floe's boundary [H, W], pixels.
         rule: The thresholds.
     """
-    inside = probability > rule.probability
-    depth = np.where(inside, distance, np.float32(-1))
+    depth = np.full((markers.shape[0] + 2, markers.shape[1] + 2), np.float32(-1))
+    np.copyto(depth[1:-1, 1:-1], distance, where=probability > rule.probability)
     ids = np.pad(markers, 1)
-    depth = np.pad(depth, 1, constant_values=-1)
-    levels = np.append(np.linspace(rule.marker_px, 0.0, STEPS - 3)[1:], [-0.5] * 4)
-    for level in levels:
-        rows, cols = np.nonzero((ids == 0) & (depth > level))
-        best, taken = np.full(len(rows), -np.inf, np.float32), np.zeros(len(rows), np.uint32)
-        for down, right in _SIDES:
-            neighbour, deep = ids[rows + down, cols + right], depth[rows + down, cols + right]
-            better = (neighbour > 0) & ((deep > best) | ((deep == best) & (neighbour < taken)))
-            best, taken = np.where(better, deep, best), np.where(better, neighbour, taken)
-        ids[rows, cols] = taken
+    spread(ids, depth, np.append(np.linspace(rule.marker_px, 0.0, STEPS - 3)[1:], [-0.5] * 4))
     return ids[1:-1, 1:-1]
 
 
@@ -179,48 +167,10 @@ def fill_holes(ids: IdArray, probability: FloatArray) -> IdArray:
         ids: Floes [H, W], 0 elsewhere.
         probability: Floe probability [H, W]; NaN where invalid: such pixels, and the holes they are in, stay 0.
     """
-    holes, count = label(ids == 0)
-    flat = holes.ravel()
-    area = np.maximum(np.bincount(flat, minlength=count + 1), 1)
-    chance = np.bincount(flat, probability.ravel(), count + 1) / area
-    floe, share = _around(holes, ids)
-    closed = _compact(holes) & (share >= _ENCLOSED) & ((area <= _POND_PX) | (chance > _DOUBT)) & np.isfinite(chance)
-    ids = np.where(ids > 0, ids, np.where(closed, floe, 0)[holes]).astype(np.uint32)
-
-    names, pieces = np.unique(ids, return_inverse=True)
-    pieces = pieces.reshape(ids.shape) + int(names[0] != 0)
-    floe, share = _around(pieces, ids)
-    islands = _compact(pieces) & (share == 1) & (floe > 0)
-    return np.where(islands[pieces], floe[pieces], ids).astype(np.uint32)
-
-
-def _compact(pieces: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Which of the pieces 1…n of [H, W] fit into a square of `HOLE_PX` and do not touch the edge [n + 1]; false for 0."""
-    boxes = find_objects(pieces)
-    fits = np.zeros(len(boxes) + 1, bool)
-    for number, box in enumerate(boxes, 1):
-        if box is not None:
-            inner = all(part.start > 0 and part.stop < size for part, size in zip(box, pieces.shape, strict=True))
-            fits[number] = inner and max(part.stop - part.start for part in box) <= HOLE_PX
-    return fits
-
-
-def _around(pieces: NDArray[np.integer], ids: IdArray) -> tuple[IdArray, NDArray[np.float64]]:
-    """For each of the pieces 0…n of [H, W]: the id that most of its rim touches, and the share of the rim that does, [n + 1] each."""
-    rims = []
-    for axis in (0, 1):
-        one, other = [(slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1))]
-        for here, there in ((one, other), (other, one)):
-            rim = pieces[here] != pieces[there]
-            rims.append((pieces[here][rim].astype(np.uint64) << np.uint64(32)) | ids[there][rim])
-    pairs, contacts = np.unique(np.concatenate(rims), return_counts=True)
-    piece, neighbour = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    count = int(pieces.max(initial=0)) + 1
-    total = np.bincount(piece, contacts, count)
-    order = np.argsort(contacts, kind="stable")
-    most, floe = np.zeros(count), np.zeros(count, np.uint32)
-    most[piece[order]], floe[piece[order]] = contacts[order], neighbour[order]
-    return floe, most / np.maximum(total, 1)
+    ids = ids.copy()
+    close_holes(ids, probability, HOLE_PX, _POND_PX, _DOUBT, _ENCLOSED)
+    close_islands(ids, HOLE_PX)
+    return ids
 
 
 def _mark(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, size: int) -> IdArray:
@@ -229,8 +179,7 @@ def _mark(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster,
     for window in tiles(shape, size):
         outer = window.padded(_PEAK_REACH, shape)
         inside = marker_pixels(*maps(outer), rule)[window.within(outer).slices]
-        pieces, _ = label(inside)
-        markers.write(window, seams.join(window, pieces))
+        markers.write(window, seams.join(window, find_runs(inside)))
     return seams.numbers()
 
 
@@ -244,15 +193,14 @@ class _Seams:
         self._above = np.zeros(shape[1], np.uint32)
         self._left = np.zeros(0, np.uint32)
 
-    def join(self, window: Window, pieces: NDArray[np.int32]) -> IdArray:
-        """Take the pieces 1…n of the next window [H, W]; gives them with scene-wide numbers."""
+    def join(self, window: Window, runs: NDArray[np.int32]) -> IdArray:
+        """Take the runs of markers in the next window; gives their pieces [H, W] with scene-wide numbers."""
         base = len(self._parent) - 1
-        count = int(pieces.max(initial=0))
-        ids = np.where(pieces > 0, pieces + base, 0).astype(np.uint32)
-        self._parent.extend(range(base + 1, base + 1 + count))
-        _, places = np.unique(pieces.ravel()[np.flatnonzero(pieces)], return_index=True)
-        rows, cols = np.divmod(np.flatnonzero(pieces)[places], window.width)
-        self._first.extend(((rows + window.row) * self._width + cols + window.col).tolist())
+        pieces, places = connect(runs), runs[:, ROW].astype(np.int64) * self._width + runs[:, START]
+        _, first = np.unique(pieces, return_index=True)
+        ids = paint(runs, pieces + base, window.shape)
+        self._parent.extend(range(base + 1, base + 1 + len(first)))
+        self._first.extend((places[first] + window.row * self._width + window.col).tolist())
         columns = slice(window.col, window.col + window.width)
         self._unite(self._above[columns], ids[0])
         if window.col > 0:

@@ -6,12 +6,13 @@ clearly better, they are the floes. What becomes of a piece depends on nothing o
 """
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from scipy.ndimage import label
 from skimage.segmentation import watershed
 
+from icegraph.calibrate.compiled import compiled
 from icegraph.grid import Window
+from icegraph.runs import END, LABEL, ROW, START, area, chain, find_runs
 
 FloatArray = NDArray[np.float32]
 IdArray = NDArray[np.uint32]
@@ -19,6 +20,7 @@ IdArray = NDArray[np.uint32]
 SOLID = 0.9  # what fills more of its hull is not looked at
 _GAIN = 0.07  # solidity that a cut must gain, in the mean over the parts' pixels
 _LEVELS_PX = (2.0, 2.5, 3.0, 4.0, 5.0)
+_PLACE_BITS = 18  # of a row or column in half pixels: enough for 131,072 × 131,072
 _LEAST_PX = 6  # a part begins with so many pixels
 
 
@@ -27,30 +29,19 @@ class Hulls:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._ids: list[NDArray[np.int64]] = []
-        self._points: list[NDArray[np.float64]] = []
+        self._corners = [np.zeros((0, 3), np.int64)]
 
     def add(self, window: Window, ids: IdArray) -> None:
         """Take the ids [H, W] of a window. A hull runs through the middles of its outermost pixels' sides."""
-        padded = np.pad(ids, ((0, 0), (1, 1)))
-        rows, cols = np.nonzero(padded[:, 1:] != padded[:, :-1])  # a run of one id ends before col, and one of another begins at it
-        of = np.concatenate([padded[rows, cols], padded[rows, cols + 1]]).astype(np.int64)
-        row, side = np.tile(rows + window.row + 0.5, 2), np.tile(cols + float(window.col), 2)
-        inwards = np.repeat([-0.5, 0.5], len(rows))  # from the side to the middle of the pixel of this id
-        points = [np.stack([row, side], 1), *(np.stack([row + up, side + inwards], 1) for up in (-0.5, 0.5))]
-        names, hulls = _hulls(np.tile(of, 3), np.concatenate(points))
-        corners, index = shapely.get_coordinates(hulls, return_index=True)
-        self._ids.append(names[index])
-        self._points.append(corners)
+        runs = find_runs(ids)
+        runs = runs[np.argsort(runs[:, LABEL], kind="stable")]
+        self._corners.append(_corners(runs) + np.array([0, 2 * window.row, 2 * window.col]))
 
     def measure(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Area of each floe's hull [n], pixels, 0 where there was none; and first and past-the-last row and column of its box [n, 4]."""
-        area, box = np.zeros(self._count), np.zeros((self._count, 4), np.int64)
-        if self._ids:
-            names, hulls = _hulls(np.concatenate(self._ids), np.concatenate(self._points))
-            area[names] = shapely.area(hulls)
-            box[names] = shapely.bounds(hulls)[:, [0, 2, 1, 3]]
-        return area, box
+        corners = np.concatenate(self._corners)
+        order = np.argsort((corners[:, 0] << 2 * _PLACE_BITS) + (corners[:, 1] << _PLACE_BITS) + corners[:, 2])
+        return _measured(corners[order], self._count)
 
 
 def cut(inside: NDArray[np.bool_], depth: FloatArray) -> IdArray:
@@ -91,8 +82,50 @@ def filling(ids: IdArray) -> NDArray[np.float64]:
     return np.asarray(np.bincount(ids.ravel()) / np.maximum(hulls.measure()[0], 1))
 
 
-def _hulls(ids: NDArray[np.int64], points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Each id but 0 with the hull of its points."""
-    order = np.flatnonzero(ids)[np.argsort(ids[ids > 0], kind="stable")]
-    names, index = np.unique(ids[order], return_inverse=True)
-    return names, shapely.convex_hull(shapely.multipoints(points[order], indices=index))
+@compiled
+def _corners(runs: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The corners of the hulls (id, row, col) [C, 3], in half pixels, of runs in the order of their ids and rows."""
+    out, points = np.empty((6 * len(runs), 3), np.int64), np.empty((6 * len(runs), 2), np.int64)
+    count, k = 0, 0
+    while k < len(runs):
+        name, number = runs[k, LABEL], 0
+        line, least, most = -1, 0, 0  # the line below a row, and its outermost points
+        while k < len(runs) and runs[k, LABEL] == name:
+            row, start, end = runs[k, ROW], runs[k, START], runs[k, END]
+            while k < len(runs) and runs[k, LABEL] == name and runs[k, ROW] == row:
+                end = runs[k, END]
+                k += 1
+            left, right = 2 * start + 1, 2 * end - 1
+            if line == 2 * row:
+                left, right = min(left, least), max(right, most)
+            elif line >= 0:
+                number = _put(points, number, line, least, most)
+            number = _put(points, number, 2 * row, left, right)
+            number = _put(points, number, 2 * row + 1, 2 * start, 2 * end)
+            line, least, most = 2 * row + 2, 2 * start + 1, 2 * end - 1
+        number = _put(points, number, line, least, most)
+        for corner in chain(points[:number]):
+            out[count, 0], out[count, 1], out[count, 2] = name, corner[0], corner[1]
+            count += 1
+    return out[:count].copy()
+
+
+@compiled
+def _put(points: NDArray[np.int64], number: int, line: int, least: int, most: int) -> int:
+    points[number, 0], points[number, 1], points[number + 1, 0], points[number + 1, 1] = line, least, line, most
+    return number + 2
+
+
+@compiled
+def _measured(corners: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Area and box of each id's hull, of corners (id, row, col) [C, 3], half pixels, in order."""
+    areas, boxes = np.zeros(count), np.zeros((count, 4), np.int64)
+    first = 0
+    for k in range(1, len(corners) + 1):
+        if k == len(corners) or corners[k, 0] != corners[first, 0]:
+            hull, name = corners[first:k, 1:].copy(), corners[first, 0]
+            areas[name] = area(chain(hull)) / 4
+            box = hull[:, 0].min(), hull[:, 0].max(), hull[:, 1].min(), hull[:, 1].max()
+            boxes[name] = np.array(box) // 2
+            first = k
+    return areas, boxes

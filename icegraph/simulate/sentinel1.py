@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from icegraph.ahead import map_ahead
 from icegraph.grid import Grid, Window, tiles
-from icegraph.simulate.ahead import map_ahead
 from icegraph.simulate.backscatter import RIM_PX, sigma_nought
 from icegraph.simulate.ew_geometry import Direction, Float, ImageGeometry
 from icegraph.simulate.ew_vectors import Product, plan_product

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from scipy.ndimage import binary_dilation, correlate1d, distance_transform_edt
 
+from icegraph.ahead import map_ahead
 from icegraph.grid import Grid, Window, tiles
-from icegraph.simulate.ahead import map_ahead
 from icegraph.simulate.field import BRASH, FLOE, LAND, NO_ICE, WATER, Drawn, Field, Float, Fragments, Snapshot, snapped_grid
 from icegraph.simulate.noise import power_law_noise, sample_grid, sample_tile
 

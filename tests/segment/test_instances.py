@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, label
+from scipy.ndimage import distance_transform_edt, label, maximum_filter
 from skimage.segmentation import watershed
 
 from icegraph.grid import Window, tiles
-from icegraph.segment.instances import HALO, fill_holes, find_floes
+from icegraph.segment.instances import HALO, fill_holes, find_floes, marker_pixels
 from icegraph.segment.model import FloeRule
 from icegraph.segment.tune import outline
 
@@ -121,6 +121,15 @@ def test_floes_agree_with_a_watershed_of_the_whole_scene() -> None:
         iou = (region & (mine == best)).sum() / (region | (mine == best)).sum()
         assert best > 0
         assert iou > 0.97
+
+
+def test_floes_begin_where_they_are_deep_or_deepest_around() -> None:
+    rng = np.random.default_rng(0)
+    probability, distance = rng.random((60, 90), np.float32), rng.uniform(0, 2.02, (60, 90)).astype(np.float32)
+    depth = np.where(probability > RULE.probability, distance, 0)
+    peaks = (depth >= maximum_filter(depth, 7, mode="constant")) & (depth > 1.1)
+    assert (peaks & (depth <= RULE.marker_px)).any()
+    np.testing.assert_array_equal(marker_pixels(probability, distance, RULE), (depth > RULE.marker_px) | peaks)
 
 
 def test_touching_discs_with_a_crack_in_the_distance_become_two() -> None:

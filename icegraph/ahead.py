@@ -11,11 +11,11 @@ Result = TypeVar("Result")
 
 
 def map_ahead(function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
-    """Results in the order of the pieces, each worked on by a thread of its own, no more at once than there are cores.
+    """Results in the order of the pieces, each worked on by a thread of its own, no more at once than there are cores for this process.
 
     Numpy, scipy and GDAL let go of Python's lock for most of their work.
     """
-    workers = os.cpu_count() or 1
+    workers = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Result]] = deque()
         for piece in pieces:
