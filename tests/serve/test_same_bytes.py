@@ -17,7 +17,7 @@ from icegraph.graph import floe_table
 from icegraph.grid import Window
 from icegraph.registry import SHIPPED
 from icegraph.scene import Scene
-from icegraph.segment import load_segmenter, predict_window, segment
+from icegraph.segment import Engine, load_segmenter, predict_window, segment
 from icegraph.serve.geojson import to_geojson
 
 from .conftest import PLACE, Address, ask_grpc, ask_http, image, image_request, post, write_image_scene
@@ -93,7 +93,8 @@ def test_neither_the_batch_nor_its_order_nor_what_is_asked_beside_it_matters(ser
 @given(st.integers(0, 140), st.integers(0, 160), st.integers(1, 150), st.integers(1, 170))
 def test_a_pixels_probability_does_not_hang_on_the_window(batch: Batch, row: int, col: int, height: int, width: int) -> None:
     window = Window(row, col, min(height, 150 - row), min(width, 170 - col))
-    probabilities, _ = predict_window(load_segmenter(SHIPPED / "segmenter-optical"), batch.scene, window)
+    engine = Engine(load_segmenter(SHIPPED / "segmenter-optical"))
+    probabilities, _ = predict_window(engine, batch.scene, window)
     assert probabilities[2].tobytes() == batch.maps["probability"][window.slices].tobytes()
 
 
