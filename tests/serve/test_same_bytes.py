@@ -48,6 +48,11 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
     return Batch(pixels, scene, place / "out", maps)
 
 
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load_segmenter(SHIPPED / "segmenter-optical"))
+
+
 def assert_same(answer: dict[str, NDArray[Any]], number: int, batch: Batch) -> None:
     for name in MAPS:
         assert answer[name][number].tobytes() == batch.maps[name].tobytes(), name
@@ -91,9 +96,10 @@ def test_neither_the_batch_nor_its_order_nor_what_is_asked_beside_it_matters(ser
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 140), st.integers(0, 160), st.integers(1, 150), st.integers(1, 170))
-def test_a_pixels_probability_does_not_hang_on_the_window(batch: Batch, row: int, col: int, height: int, width: int) -> None:
+def test_a_pixels_probability_does_not_hang_on_the_window(
+    batch: Batch, engine: Engine, row: int, col: int, height: int, width: int
+) -> None:
     window = Window(row, col, min(height, 150 - row), min(width, 170 - col))
-    engine = Engine(load_segmenter(SHIPPED / "segmenter-optical"))
     probabilities, _ = predict_window(engine, batch.scene, window)
     assert probabilities[2].tobytes() == batch.maps["probability"][window.slices].tobytes()
 
