@@ -200,15 +200,15 @@ def _stock(rest: int, rpc: int) -> None:
     from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 
     from icegraph.registry import SHIPPED
-    from icegraph.segment import load_segmenter, segment_window
+    from icegraph.segment import Engine, load_segmenter, segment_window
     from icegraph.serve.array_scene import ArrayScene, Place
 
-    segmenter = load_segmenter(SHIPPED / "segmenter-optical")
+    engine = Engine(load_segmenter(SHIPPED / "segmenter-optical"))
 
     class Segmenter(Model):  # type: ignore[misc]
         def predict(self, request: InferRequest, headers: object = None) -> InferResponse:  # noqa: ARG002
             scene = ArrayScene.of_image(request.inputs[0].as_numpy()[0].astype(np.float32), BANDS, None, None, Place())
-            found = segment_window(segmenter, scene, scene.held)
+            found = segment_window(engine, scene, scene.held)
             outputs = []
             for name, datatype, values in (("classes", "UINT8", found.classes), ("labels", "UINT32", found.labels)):
                 output = InferOutput(name, [1, *values.shape], datatype)

@@ -3,11 +3,13 @@
 `train.fit_segmenter` trains; it is not imported here, as what predicts and serves does without it.
 """
 
+from icegraph.segment.engine import Engine
 from icegraph.segment.model import FloeRule, Segmenter, SegmenterConfig, load_segmenter, read_config
 from icegraph.segment.passes import model_for, segment_all
 from icegraph.segment.predict import Outlines, predict_window, segment, segment_window
 
 __all__ = [
+    "Engine",
     "FloeRule",
     "Outlines",
     "Segmenter",

@@ -1,11 +1,8 @@
 """Tiles of a pass through the network: one way, and the same bytes, for whole scenes and for what a server is asked.
 
-A frame is a tile with its halo. It goes through the network alone and on one thread, as many frames at once as there are cores. Stacked to
-a batch, or on more threads, PyTorch's convolutions add in another order: the bytes would depend on what else was asked at that moment. On a
-CPU nothing is lost: a stacked frame costs as many processor seconds as one alone.
+A frame is a tile with its halo. It goes through the network alone (`icegraph.segment.engine`), as many frames at once as there are cores.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,18 +10,18 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from icegraph.grid import Window, tiles
 from icegraph.scene import Scene
-from icegraph.segment.model import Segmenter, SegmenterConfig
-from icegraph.segment.networks import STRIDE
+from icegraph.segment.engine import Engine, cores
+from icegraph.segment.model import SegmenterConfig
+from icegraph.segment.networks import EDGE, STRIDE
 from icegraph.segment.normalise import network_input, read_scaled
 
 FloatArray = NDArray[np.float32]
-_SMOOTH_PX = 0.7
+_SMOOTH_PX = 0.7  # reaches 3 pixels, which `EDGE` has
 _AHEAD = 2  # tiles under way for each core: enough that none waits, few enough that requests beside each other take turns
 
 
@@ -43,13 +40,13 @@ class Tile:
     frame: FloatArray | None
 
 
-def predict_tiles(segmenter: Segmenter, scene: Scene, window: Window) -> Iterator[tuple[Window, FloatArray]]:
+def predict_tiles(engine: Engine, scene: Scene, window: Window) -> Iterator[tuple[Window, FloatArray]]:
     """Predict a window of a scene, tile by tile.
 
     The tiles are those of the whole scene, counted from its upper left corner, so that a pixel's bytes do not depend on the window.
 
     Args:
-        segmenter: The network.
+        engine: The network.
         scene: The pass.
         window: Any part of it.
 
@@ -59,9 +56,9 @@ def predict_tiles(segmenter: Segmenter, scene: Scene, window: Window) -> Iterato
     """
 
     def predict(tile: Window) -> FloatArray:
-        return predict_tile(segmenter, read_tile(segmenter.config, scene, tile))
+        return predict_tile(engine, read_tile(engine.config, scene, tile))
 
-    for tile, maps in _in_order(predict, _touching(scene.grid.shape, segmenter.config.tile_px, window)):
+    for tile, maps in _in_order(predict, _touching(scene.grid.shape, engine.config.tile_px, window)):
         part = _overlap(tile, window)
         yield part, maps[:, *part.within(tile).slices]
 
@@ -91,22 +88,17 @@ def cut_tile(config: SegmenterConfig, values: FloatArray, valid: NDArray[np.bool
     return Tile(window, seen, frame)
 
 
-def predict_tile(segmenter: Segmenter, tile: Tile) -> FloatArray:
+def predict_tile(engine: Engine, tile: Tile) -> FloatArray:
     """The maps [4, H, W] of a tile; see `predict_tiles`."""
     if tile.frame is None:
         return np.full((4, *tile.window.shape), np.nan, np.float32)
-    with torch.inference_mode():
-        logits, distance = segmenter(torch.from_numpy(tile.frame)[None])
-        maps = torch.cat([logits.softmax(1), distance[:, None]], 1)[0].numpy()
-    halo = segmenter.config.halo_px
-    maps = _smoothed(maps, tile.frame[-1] > 0)[:, *Window(halo, halo, *tile.window.shape).slices]
+    maps = engine(tile.frame)
+    halo = engine.config.halo_px
+    edge = min(halo, EDGE)
+    seen = tile.frame[-1, *Window(halo - edge, halo - edge, maps.shape[1], maps.shape[2]).slices] > 0
+    maps = _smoothed(maps, seen)[:, *Window(edge, edge, *tile.window.shape).slices]
     maps[:, ~tile.valid] = np.nan
     return maps
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _smoothed(maps: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
@@ -149,4 +141,4 @@ def _in_order(work: Callable[[Window], FloatArray], windows: Iterable[Window]) -
 
 @cache
 def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(cores(), "predict", initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(cores(), "predict")

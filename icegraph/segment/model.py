@@ -89,16 +89,17 @@ class Segmenter(nn.Module):
             self.network = build(config.network, inputs)
             self.outputs, self.repaint = (nn.Conv2d(self.network.width, count, 1) for count in (4, inputs - 1))
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, halo: int = 0) -> tuple[Tensor, Tensor]:
         """Predict.
 
         Args:
             inputs: [B, 2C+1, H, W] from `network_input`; H and W multiples of 16.
+            halo: Of so many pixels around, all but `EDGE` are left out of what is given.
 
         Returns:
             Class logits [B, 3, H, W] (water, brash, floe), and the distance to the floe's boundary [B, H, W] in pixels, 0 outside floes.
         """
-        out = self.outputs(self.network(inputs))
+        out = self.outputs(self.network(inputs, halo))
         return out[:, :3], functional.softplus(out[:, 3]) * 2
 
     def reconstruct(self, inputs: Tensor) -> Tensor:

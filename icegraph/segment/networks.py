@@ -3,18 +3,26 @@
 What decides between two floes is a crack of one pixel, so every network here joins what it knows of the surroundings with a branch that
 never loses a pixel. Normalisation uses the training's statistics: statistics of the tile at hand would make a pixel's answer depend on
 where the tiles fall.
+
+The halo of a tile is there for the coarse levels; on the way back to full resolution a few pixels of it are enough. A network that is told
+of the halo leaves the rest out there, a fifth of all work, and gives the very features of the tile, and of `EDGE` pixels around it.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import SegformerConfig, SegformerModel
+
+if TYPE_CHECKING:
+    from transformers import SegformerConfig
 
 STRIDE = 16  # height and width of an input are multiples of this: the coarsest level of each network
+EDGE = 4  # given beyond a tile's sides, pixels
+_SEEN = EDGE + 2  # two 3 × 3 convolutions use up two pixels; doubling the `EDGE` that is left of a coarser level gives more than this again
 Width = Annotated[int, Field(ge=4, le=1024)]
 Widths = tuple[Width, Width, Width, Width, Width]
 
@@ -103,7 +111,11 @@ Network = Annotated[Learned | ThresholdSizes, Field(discriminator="arch")]
 
 
 class Backbone(nn.Module):
-    """A network; `width` is the number of its features."""
+    """A network; `width` is the number of its features.
+
+    Called with an input [B, I, H, W] and its halo (pixels, 0 or a multiple of 16), it gives features [B, D, H', W'] with no more of the
+    halo than `EDGE` pixels.
+    """
 
     width: int
 
@@ -129,12 +141,12 @@ class UNet(Backbone):
         self.down = _levels(inputs, widths)
         self.up = nn.ModuleList(_pair(fine + coarse, fine) for fine, coarse in pairwise(widths))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Features [B, D, H, W] of an input [B, I, H, W]."""
+    def forward(self, inputs: Tensor, halo: int = 0) -> Tensor:
+        """Features; see `Backbone`."""
         *levels, out = _descend(self.down, inputs)
-        for up, level in zip(reversed(list(self.up)), reversed(levels), strict=True):
-            out = up(torch.cat([_double(out), level], 1))
-        return out
+        for up, level, (surplus, edge) in zip(reversed(list(self.up)), reversed(levels), _cuts(halo), strict=True):
+            out = up(torch.cat([without(_double(out), surplus), without(level, edge)], 1))
+        return without(out, min(halo, _SEEN) - EDGE)
 
 
 class LinkNet(Backbone):
@@ -148,12 +160,13 @@ class LinkNet(Backbone):
         self.narrow = nn.ModuleList(_block(coarse, fine) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(_block(fine, fine) for fine in widths[:-1])
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Features [B, D, H, W] of an input [B, I, H, W]."""
+    def forward(self, inputs: Tensor, halo: int = 0) -> Tensor:
+        """Features; see `Backbone`."""
         *levels, out = _descend(self.down, inputs)
-        for narrow, up, level in zip(*(reversed(list(part)) for part in (self.narrow, self.up, levels)), strict=True):
-            out = up(_double(narrow(out)) + level)
-        return out
+        steps = zip(*(reversed(list(part)) for part in (self.narrow, self.up, levels)), _cuts(halo), strict=True)
+        for narrow, up, level, (surplus, edge) in steps:
+            out = up(without(_double(narrow(out)), surplus) + without(level, edge))
+        return without(out, min(halo, _SEEN) - EDGE)
 
 
 class SegFormer(Backbone):
@@ -164,6 +177,8 @@ class SegFormer(Backbone):
     """
 
     def __init__(self, sizes: SegFormerSizes, inputs: int) -> None:
+        from transformers import SegformerModel  # seconds, which the other networks need not wait for
+
         super().__init__()
         self.width = sizes.detail
         self.encoder = SegformerModel(_encoder_config(sizes, inputs))
@@ -172,15 +187,22 @@ class SegFormer(Backbone):
         self.detail = _pair(inputs, sizes.detail)
         self.join = _block(2 * sizes.detail, sizes.detail)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Features [B, D, H, W] of an input [B, I, H, W]."""
+    def forward(self, inputs: Tensor, halo: int = 0) -> Tensor:
+        """Features; see `Backbone`."""
         stages = self.encoder(inputs, output_hidden_states=True).hidden_states
         *finer, coarsest = (level(stage) for level, stage in zip(self.levels, stages, strict=True))
         # From coarse to fine: each level is enlarged by 2 only, which costs less than enlarging all of them to the finest.
         deep = coarsest
         for level in reversed(finer):
             deep = level + _double(deep)
-        return cast(Tensor, self.join(torch.cat([_double(self.fuse(deep)), self.detail(inputs)], 1)))
+        deep = without(_double(self.fuse(without(deep, halo // 2 - _SEEN))), min(halo, _SEEN))
+        near = without(self.detail(without(inputs, halo - 2 * _SEEN)), min(halo, _SEEN))
+        return without(cast(Tensor, self.join(torch.cat([deep, near], 1))), min(halo, _SEEN) - EDGE)
+
+
+def without(image: Tensor, edge: int) -> Tensor:
+    """An image [B, D, H, W] without `edge` pixels on each side, if that is more than none."""
+    return image[..., edge:-edge, edge:-edge] if edge > 0 else image
 
 
 def _levels(inputs: int, widths: Widths) -> nn.ModuleList:
@@ -203,11 +225,21 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
+def _cuts(halo: int) -> Iterator[tuple[int, int]]:
+    """What is cut from each side at each level on the way back, from coarse to fine: from the doubled coarser level, and from the level."""
+    left = halo // STRIDE
+    for stride in (8, 4, 2, 1):
+        doubled, left = 2 * left, min(2 * left, _SEEN)
+        yield doubled - left, halo // stride - left
+
+
 def _double(image: Tensor) -> Tensor:
     return functional.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def _encoder_config(sizes: SegFormerSizes, inputs: int) -> SegformerConfig:
+def _encoder_config(sizes: SegFormerSizes, inputs: int) -> "SegformerConfig":
+    from transformers import SegformerConfig
+
     settings: dict[str, Any] = {
         "num_channels": inputs,
         "hidden_sizes": list(sizes.hidden),

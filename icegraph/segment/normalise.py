@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
+from icegraph.calibrate.compiled import compiled
 from icegraph.grid import Window
 from icegraph.scene import Scene
 
@@ -90,36 +90,56 @@ def network_input(values: FloatArray, valid: NDArray[np.bool_], reach: int) -> F
     """
     count = values.shape[0]
     out = np.zeros((channels(count), *values.shape[1:]), np.float32)
-    shares: list[tuple[NDArray[np.bool_], NDArray[np.float64]]] = []
     for index, band in enumerate(values):
         seen = np.isfinite(band) & valid
         if seen.any():
-            # Bands are mostly seen at the same pixels: what was counted for one serves the others.
-            share = next((known for mask, known in shares if np.array_equal(mask, seen)), None)
-            if share is None:
-                share = _box_mean(seen.astype(np.float64), reach)
-                shares.append((seen, share))
-            band = np.where(seen, band, np.float32(0))
-            out[index] = band
-            out[count + index] = _to_local_scale(band, seen, share, reach)
+            out[index] = np.where(seen, band, np.float32(0))
+            _to_local_scale(out[index], seen, reach, out[count + index])
     np.clip(out, -_LIMIT, _LIMIT, out=out)
     out[-1] = valid
     return out
 
 
-def _to_local_scale(band: FloatArray, seen: NDArray[np.bool_], share: NDArray[np.float64], reach: int) -> FloatArray:
-    """Remove the mean and divide by the standard deviation of the pixels seen around each pixel; `share` of the square is seen."""
-    share = np.where(seen, share, 1.0)
-    wide = band.astype(np.float64)
-    mean = _box_mean(wide, reach) / share
-    square = _box_mean(wide * wide, reach) / share
-    spread = np.sqrt(np.maximum(square - mean * mean, 0.0) + _FLOOR**2)
-    return np.where(seen, (band - mean) / spread, 0.0).astype(np.float32)
+@compiled
+def _to_local_scale(band: FloatArray, seen: NDArray[np.bool_], reach: int, out: FloatArray) -> None:
+    """Remove the mean and divide by the standard deviation of the pixels seen in the square of 2 `reach` + 1 pixels around each pixel.
 
+    Number, sum and sum of squares run down the columns, and over these along each row; in float64: of float32 they would drift, and so
+    differ from tile to tile.
 
-def _box_mean(image: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Mean over the square of 2 `reach` + 1 pixels around each pixel, zero beyond the edges.
-
-    In float64: a running sum of float32 drifts along the row, and so would differ from tile to tile.
+    Args:
+        band: [H, W], 0 where not seen.
+        seen: [H, W].
+        reach: See above.
+        out: Takes the result [H, W], where seen.
     """
-    return np.asarray(uniform_filter(image, 2 * reach + 1, mode="constant"))
+    height, width = band.shape
+    # Of the rows around this one, for each column; as many empty columns before and after as the squares reach beyond the edges.
+    number, total, square = np.zeros(width + 2 * reach + 1), np.zeros(width + 2 * reach + 1), np.zeros(width + 2 * reach + 1)
+    numbers, totals, squares = np.zeros(width), np.zeros(width), np.zeros(width)
+    for row in range(-reach, height):
+        first = reach + 1
+        if row + reach < height:
+            for col in range(width):
+                value = np.float64(band[row + reach, col])
+                number[first + col] += seen[row + reach, col]
+                total[first + col] += value
+                square[first + col] += value * value
+        if row > reach:
+            for col in range(width):
+                value = np.float64(band[row - reach - 1, col])
+                number[first + col] -= seen[row - reach - 1, col]
+                total[first + col] -= value
+                square[first + col] -= value * value
+        if row >= 0:
+            n, s, q = number[: 2 * reach + 1].sum(), total[: 2 * reach + 1].sum(), square[: 2 * reach + 1].sum()
+            for col in range(width):
+                n += number[col + 2 * reach + 1] - number[col]
+                s += total[col + 2 * reach + 1] - total[col]
+                q += square[col + 2 * reach + 1] - square[col]
+                numbers[col], totals[col], squares[col] = n, s, q
+            for col in range(width):
+                count = max(numbers[col], 1.0)
+                mean = totals[col] / count
+                spread = np.sqrt(max(squares[col] / count - mean * mean, 0.0) + _FLOOR * _FLOOR)
+                out[row, col] = (band[row, col] - mean) / spread if seen[row, col] else 0.0

@@ -15,9 +15,10 @@ from icegraph.errors import ModelError
 from icegraph.grid import Grid, Window, tiles
 from icegraph.progress import Progress, silent
 from icegraph.scene import BLOCK, Scene, write_band, write_item
+from icegraph.segment.engine import Engine, precision
 from icegraph.segment.frames import FloatArray, cut_tile, predict_tile, predict_tiles
 from icegraph.segment.instances import WINDOW, Floes, IdArray, find_floes
-from icegraph.segment.model import BRASH, CONFIG, FLOE, WATER, WEIGHTS, Segmenter, load_segmenter
+from icegraph.segment.model import BRASH, CONFIG, FLOE, WATER, WEIGHTS, SegmenterConfig, load_segmenter
 from icegraph.store import atomic_dir, lineage, sha256
 
 INVALID = 255
@@ -38,12 +39,12 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
     Raises:
         ModelError: The model cannot be loaded, or does not fit the scene.
     """
-    segmenter = load_segmenter(model)
-    require_fit(segmenter, scene, model)
+    engine = Engine(load_segmenter(model))
+    require_fit(engine.config, scene, model)
     grid = scene.grid
     with atomic_dir(out) as folder:
         with tempfile.TemporaryDirectory(dir=folder.parent) as work, _on_disk(Path(work), grid) as maps:
-            outlined = _outline(segmenter, scene, Window(0, 0, *grid.shape), maps, progress)
+            outlined = _outline(engine, scene, Window(0, 0, *grid.shape), maps, progress)
             progress("outline floes", 0.95)
             _write(folder, grid, outlined)
         parents = [(f"scene {scene.id}", sha256(scene.folder / "item.json")), ("segmenter config", sha256(model / CONFIG))]
@@ -55,7 +56,7 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
             sensor=scene.sensor,
             grid=grid,
             rasters={name: f"{name}.tif" for name in ("labels", "classes", "floe_probability")},
-            properties=lineage(parents),
+            properties=lineage(parents) | {"icegraph:precision": precision()},
         )
     progress("outline floes", 1.0)
 
@@ -75,28 +76,27 @@ class Outlines:
     probability: FloatArray
 
 
-def segment_window(segmenter: Segmenter, scene: Scene, window: Window, *, progress: Progress = silent) -> Outlines:
+def segment_window(engine: Engine, scene: Scene, window: Window, *, progress: Progress = silent) -> Outlines:
     """Outline the floes of a window of a scene, in memory; of a whole scene they are, byte for byte, what `segment` writes.
 
     The probabilities are those of the whole scene. Floes are found as if the scene ended at the window's edges.
 
     Args:
-        segmenter: The network; see `require_fit`.
+        engine: The network; see `require_fit`.
         scene: The pass.
         window: Which part.
         progress: Told the share done; what it raises ends the work.
     """
-    outlined = _outline(segmenter, scene, window, _in_memory(window.shape), progress)
+    outlined = _outline(engine, scene, window, _in_memory(window.shape), progress)
     return outlined.read(Window(0, 0, *window.shape))
 
 
-def require_fit(segmenter: Segmenter, scene: Scene, model: Path) -> list[str]:
+def require_fit(config: SegmenterConfig, scene: Scene, model: Path) -> list[str]:
     """The bands that the model and the scene share.
 
     Raises:
         ModelError: There is none, or the scene is of another sensor.
     """
-    config = segmenter.config
     shared = [band for band in config.bands if band in scene.bands and scene.statistics(band)]
     if config.sensor != scene.sensor:
         raise ModelError(
@@ -108,11 +108,11 @@ def require_fit(segmenter: Segmenter, scene: Scene, model: Path) -> list[str]:
     return shared
 
 
-def predict_window(segmenter: Segmenter, scene: Scene, window: Window) -> tuple[FloatArray, FloatArray]:
+def predict_window(engine: Engine, scene: Scene, window: Window) -> tuple[FloatArray, FloatArray]:
     """Predict a window of a scene; its bytes are those that the whole scene's prediction has there.
 
     Args:
-        segmenter: The network.
+        engine: The network.
         scene: The pass.
         window: Any part of it.
 
@@ -120,16 +120,16 @@ def predict_window(segmenter: Segmenter, scene: Scene, window: Window) -> tuple[
         Class probabilities [3, H, W] and the distance to the floe's boundary [H, W], pixels; NaN where the scene is invalid.
     """
     maps = np.empty((4, *window.shape), np.float32)
-    for part, values in predict_tiles(segmenter, scene, window):
+    for part, values in predict_tiles(engine, scene, window):
         maps[:, *part.within(window).slices] = values
     return maps[:3], maps[3]
 
 
 def predict_values(
-    segmenter: Segmenter, values: FloatArray, valid: NDArray[np.bool_], window: Window, outer: Window
+    engine: Engine, values: FloatArray, valid: NDArray[np.bool_], window: Window, outer: Window
 ) -> tuple[FloatArray, FloatArray]:
     """Predict one tile from values on the scene's scale (see `predict_window`); `values` [C, H, W] and `valid` [H, W] cover `outer`."""
-    maps = predict_tile(segmenter, cut_tile(segmenter.config, values, valid, window, outer))
+    maps = predict_tile(engine, cut_tile(engine.config, values, valid, window, outer))
     return maps[:3], maps[3]
 
 
@@ -185,16 +185,16 @@ class _Outlined:
         return Outlines(ids, np.where(np.isfinite(chance), kinds, INVALID).astype(np.uint8), chance)
 
 
-def _outline(segmenter: Segmenter, scene: Scene, window: Window, maps: _Maps, tell: Progress) -> _Outlined:
+def _outline(engine: Engine, scene: Scene, window: Window, maps: _Maps, tell: Progress) -> _Outlined:
     done = 0
-    for part, values in predict_tiles(segmenter, scene, window):
+    for part, values in predict_tiles(engine, scene, window):
         here = part.within(window)
         maps.probability.write(here, values[FLOE])
         maps.distance.write(here, values[3])
         maps.water.write(here, (values[WATER] > values[BRASH] + values[FLOE]).astype(np.uint8))
         done += part.height * part.width
         tell("classify pixels", 0.9 * done / (window.height * window.width))
-    return _Outlined(find_floes(maps.read, window.shape, segmenter.config.rule, maps.markers, maps.pieces), maps)
+    return _Outlined(find_floes(maps.read, window.shape, engine.config.rule, maps.markers, maps.pieces), maps)
 
 
 def _write(folder: Path, grid: Grid, outlined: _Outlined) -> None:

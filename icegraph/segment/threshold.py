@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
 
-from icegraph.segment.networks import Backbone, ThresholdSizes
+from icegraph.segment.networks import EDGE, Backbone, ThresholdSizes, without
 
 _SURE = 3.0  # logit of what the threshold says
 _DEEPEST_PX = 60.0  # distances are told up to this
@@ -30,13 +30,13 @@ class Threshold(Backbone):
         self._count = len(bands)
         self._bright = [index for index, band in enumerate(bands) if band not in _DARK_ICE] or list(range(len(bands)))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """[B, 4, H, W] of an input [B, 2C+1, H, W]."""
+    def forward(self, inputs: Tensor, halo: int = 0) -> Tensor:
+        """[B, 4, H', W'] of an input [B, 2C+1, H, W]; see `Backbone`."""
         maps = [self._one(image) for image in inputs.float().cpu().numpy()]
         ice, distance = (torch.from_numpy(np.stack(part)).to(inputs.device) for part in zip(*maps, strict=True))
         floe = (2 * ice - 1) * _SURE
         raw = (distance / 2).clamp(min=1e-6).expm1().log()  # the segmenter's softplus gives the distance again
-        return torch.stack([-floe, torch.full_like(floe, -2 * _SURE), floe, raw], 1)
+        return without(torch.stack([-floe, torch.full_like(floe, -2 * _SURE), floe, raw], 1), halo - EDGE)
 
     def _one(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         scene = image[self._bright].mean(0)

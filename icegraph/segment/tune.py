@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from icegraph.grid import Window
 from icegraph.segment.chips import UNKNOWN, Chip
+from icegraph.segment.engine import Engine
 from icegraph.segment.instances import find_floes
 from icegraph.segment.model import FLOE, FloeRule, Segmenter, SegmenterConfig
 from icegraph.segment.networks import ThresholdSizes
@@ -24,7 +25,8 @@ _JUDGED_PX = 40  # floes are judged from this size on: smaller ones are drawn in
 
 def tune_rule(model: Segmenter, chips: Sequence[Chip]) -> FloeRule:
     """The rule of the best F1 over the chips; of equals, the best PQ."""
-    maps = [_predict(model, chip) for chip in chips]
+    engine = Engine(model)
+    maps = [_predict(engine, chip) for chip in chips]
 
     def quality(rule: FloeRule) -> tuple[float, float]:
         figures = _figures(maps, chips, rule)
@@ -39,7 +41,8 @@ def tune_threshold(config: SegmenterConfig, chips: Sequence[Chip]) -> SegmenterC
     best, tuned = -1.0, config
     for local, scene, blur_px in product(LOCAL, SCENE, BLURS_PX):
         network = ThresholdSizes(local=local, scene=scene, blur_px=blur_px)
-        maps = [_predict(Segmenter(config.model_copy(update={"network": network})).eval(), chip) for chip in chips]
+        engine = Engine(Segmenter(config.model_copy(update={"network": network})))
+        maps = [_predict(engine, chip) for chip in chips]
         for marker in MARKERS_PX:
             rule = FloeRule(marker_px=marker)
             if (f1 := _figures(maps, chips, rule)["f1"]) > best:
@@ -49,7 +52,8 @@ def tune_threshold(config: SegmenterConfig, chips: Sequence[Chip]) -> SegmenterC
 
 def score(model: Segmenter, chips: Sequence[Chip], rule: FloeRule) -> dict[str, float]:
     """How well a rule does on chips: floes, precision, recall, F1, mean IoU, PQ."""
-    return _figures([_predict(model, chip) for chip in chips], chips, rule)
+    engine = Engine(model)
+    return _figures([_predict(engine, chip) for chip in chips], chips, rule)
 
 
 def outline(probability: NDArray[np.float32], distance: NDArray[np.float32], rule: FloeRule) -> NDArray[np.uint32]:
@@ -87,7 +91,7 @@ def _figures(maps: Sequence[Maps], chips: Sequence[Chip], rule: FloeRule) -> dic
     return {"floes": known} | {name: round(value, 4) for name, value in figures.items()}
 
 
-def _predict(model: Segmenter, chip: Chip) -> Maps:
+def _predict(engine: Engine, chip: Chip) -> Maps:
     window = Window(0, 0, *chip.valid.shape)
-    probabilities, distance = predict_values(model, chip.values, chip.valid, window, window)
+    probabilities, distance = predict_values(engine, chip.values, chip.valid, window, window)
     return probabilities[FLOE], distance

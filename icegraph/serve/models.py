@@ -17,8 +17,9 @@ import numpy as np
 from icegraph.errors import IceGraphError, ModelError
 from icegraph.grid import Window
 from icegraph.registry import model_set
+from icegraph.segment.engine import Engine
 from icegraph.segment.frames import Tile, predict_tile
-from icegraph.segment.model import Segmenter, load_segmenter
+from icegraph.segment.model import load_segmenter
 from icegraph.segment.networks import STRIDE
 from icegraph.segment.normalise import channels
 from icegraph.store import sha256
@@ -36,17 +37,17 @@ class Served:
         name: `segmenter-optical`, `segmenter-sar` or `matcher`.
         sha256: Of its folder, as `icegraph.store.sha256` gives it.
         folder: The server's own copy.
-        segmenter: The network, where it is a segmenter.
+        segmenter: What predicts, where it is a segmenter.
     """
 
     name: str
     sha256: str
     folder: Path
-    segmenter: Segmenter | None
+    segmenter: Engine | None
 
     @property
-    def network(self) -> Segmenter:
-        """The network of a segmenter."""
+    def engine(self) -> Engine:
+        """What predicts, of a segmenter."""
         assert self.segmenter is not None  # noqa: S101 - only segmenters are asked
         return self.segmenter
 
@@ -134,18 +135,18 @@ class ServedModels:
             _log.error("model refused, the one in service stays", extra={"about": {"model": name, "error": str(error)}})
 
 
-def _tried(name: str, folder: Path) -> Segmenter | None:
-    """Load a model and let it answer once; gives the network of a segmenter."""
+def _tried(name: str, folder: Path) -> Engine | None:
+    """Load a model and let it answer once; gives what predicts, of a segmenter."""
     if not name.startswith("segmenter"):
         from icegraph.track.matcher import read_matcher
 
         read_matcher(folder)
         return None
-    segmenter = load_segmenter(folder)
-    side = STRIDE + 2 * segmenter.config.halo_px
-    frame = np.zeros((channels(len(segmenter.config.bands)), side, side), np.float32)
+    engine = Engine(load_segmenter(folder))
+    side = STRIDE + 2 * engine.config.halo_px
+    frame = np.zeros((channels(len(engine.config.bands)), side, side), np.float32)
     frame[-1] = 1
-    maps = predict_tile(segmenter, Tile(Window(0, 0, STRIDE, STRIDE), np.ones((STRIDE, STRIDE), bool), frame))
+    maps = predict_tile(engine, Tile(Window(0, 0, STRIDE, STRIDE), np.ones((STRIDE, STRIDE), bool), frame))
     if not np.isfinite(maps).all():
         raise ModelError(folder, "its answer to an empty image is not finite", "train it anew, or promote another version")
-    return segmenter
+    return engine

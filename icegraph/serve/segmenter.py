@@ -239,7 +239,7 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
             if window.row + window.height > height or window.col + window.width > width:
                 raise unusable(f"the window reaches beyond the scene, which has {height} rows and {width} columns.")
             model = _model_for(scene, models)
-            config = model.network.config
+            config = model.engine.config
             bands = scene.bands if with_floes else [band for band in scene.bands if band in (*config.bands, INCIDENCE)]
             # What the tiles that the window touches look at.
             around = window.padded(config.tile_px + config.halo_px + config.local_px, scene.grid.shape)
@@ -266,9 +266,9 @@ def _image(ask: Ask, models: Sequence[Served], with_floes: bool) -> Pass:
         raise unusable("floes need to know where the image lies: give crs, transform (a, b, c, d, e, f) and time.")
     scene = ArrayScene.of_image(ask.image, ask.bands, ask.valid, ask.statistics, ask.place or Place())
     model = _model_for(scene, models)
-    surplus = [band for band in ask.bands if band not in (*model.network.config.bands, INCIDENCE)]
+    surplus = [band for band in ask.bands if band not in (*model.engine.config.bands, INCIDENCE)]
     if surplus:
-        raise unusable(f"{model.name} does not read {', '.join(surplus)}; it reads {', '.join(model.network.config.bands)}.")
+        raise unusable(f"{model.name} does not read {', '.join(surplus)}; it reads {', '.join(model.engine.config.bands)}.")
     if not any(scene.statistics(band) for band in ask.bands):
         raise unusable("the image has no pixel with a value; send one with at least some.")
     return Pass(scene, scene.held, model)
@@ -294,14 +294,14 @@ def plain(parameters: Any) -> dict[str, Any]:
 def _found(one: Pass, with_floes: bool, about: Mapping[str, Any], check: Callable[[], None]) -> Found:
     check()
     _observe(one)
-    outlines = segment_window(one.model.network, one.scene, one.window, progress=lambda _text, _share: check())
+    outlines = segment_window(one.model.engine, one.scene, one.window, progress=lambda _text, _share: check())
     return Found(outlines, _floes(one, outlines, about) if with_floes else None)
 
 
 def _observe(one: Pass) -> None:
     """Count what the input is like, from every so many rows and columns."""
     step = max(1, max(one.window.shape) // 128)
-    bands = [band for band in one.model.network.config.bands if band in one.scene.bands]
+    bands = [band for band in one.model.engine.config.bands if band in one.scene.bands]
     values, valid = read_scaled(one.scene, bands, one.window)
     VALID.observe(float(valid.mean()))
     for band, pixels in zip(bands, values, strict=True):

@@ -15,7 +15,7 @@ from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 
 from icegraph.errors import InputError
-from icegraph.segment.frames import cores
+from icegraph.segment.engine import cores
 from icegraph.serve.account import MODEL
 from icegraph.serve.gate import Gate
 from icegraph.serve.models import Served, ServedModels

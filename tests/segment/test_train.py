@@ -15,7 +15,7 @@ import torch
 from icegraph.errors import InputError, ModelError
 from icegraph.grid import Window
 from icegraph.scene import Scene
-from icegraph.segment import load_segmenter, model_for, predict_window, segment, segment_all
+from icegraph.segment import Engine, load_segmenter, model_for, predict_window, segment, segment_all
 from icegraph.segment.chips import cut_chips
 from icegraph.segment.train import fit_segmenter
 from icegraph.segment.tune import count_matches
@@ -182,13 +182,13 @@ def test_a_tile_predicted_alone_is_the_tile_of_the_scene(model: Path, unseen: Di
     scene = Scene.open(unseen.scene)
     segment(scene, model, tmp_path / "out")
     window = Window(96, 96, 96, 96)
-    probabilities, _ = predict_window(load_segmenter(model), scene, window)
+    probabilities, _ = predict_window(Engine(load_segmenter(model)), scene, window)
     with rasterio.open(tmp_path / "out" / "floe_probability.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(1, window=window.rasterio()), probabilities[2])
 
 
 def test_no_read_is_larger_than_the_padded_tile(model: Path, unseen: Discs, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene, segmenter, asked = Scene.open(unseen.scene), load_segmenter(model), []
+    scene, engine, asked = Scene.open(unseen.scene), Engine(load_segmenter(model)), []
     read = Scene.read
 
     def watched(self: Scene, bands: list[str], window: Window | None = None) -> np.ndarray:
@@ -197,8 +197,8 @@ def test_no_read_is_larger_than_the_padded_tile(model: Path, unseen: Discs, monk
         return read(self, bands, window)
 
     monkeypatch.setattr(Scene, "read", watched)
-    config = segmenter.config
-    predict_window(segmenter, scene, Window(96, 96, 96, 96))
+    config = engine.config
+    predict_window(engine, scene, Window(96, 96, 96, 96))
     assert max(asked) <= config.tile_px + 2 * (config.halo_px + config.local_px)
 
 

@@ -17,7 +17,7 @@ from icegraph.graph import floe_table
 from icegraph.grid import Window
 from icegraph.registry import SHIPPED
 from icegraph.scene import Scene
-from icegraph.segment import load_segmenter, predict_window, segment
+from icegraph.segment import Engine, load_segmenter, predict_window, segment
 from icegraph.serve.geojson import to_geojson
 
 from .conftest import PLACE, Address, ask_grpc, ask_http, image, image_request, post, write_image_scene
@@ -46,6 +46,11 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
             maps[name] = dataset.read(1)
     assert maps["labels"].max() > 5
     return Batch(pixels, scene, place / "out", maps)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load_segmenter(SHIPPED / "segmenter-optical"))
 
 
 def assert_same(answer: dict[str, NDArray[Any]], number: int, batch: Batch) -> None:
@@ -91,9 +96,11 @@ def test_neither_the_batch_nor_its_order_nor_what_is_asked_beside_it_matters(ser
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 140), st.integers(0, 160), st.integers(1, 150), st.integers(1, 170))
-def test_a_pixels_probability_does_not_hang_on_the_window(batch: Batch, row: int, col: int, height: int, width: int) -> None:
+def test_a_pixels_probability_does_not_hang_on_the_window(
+    batch: Batch, engine: Engine, row: int, col: int, height: int, width: int
+) -> None:
     window = Window(row, col, min(height, 150 - row), min(width, 170 - col))
-    probabilities, _ = predict_window(load_segmenter(SHIPPED / "segmenter-optical"), batch.scene, window)
+    probabilities, _ = predict_window(engine, batch.scene, window)
     assert probabilities[2].tobytes() == batch.maps["probability"][window.slices].tobytes()
 
 
