@@ -5,7 +5,6 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from icegraph.segment.normalise import INCIDENCE, read_scaled
 from icegraph.serve.account import IMAGES, VALID, account, observe_input
 from icegraph.serve.array_scene import ArrayScene, Place
 from icegraph.serve.gate import Gate
-from icegraph.serve.geojson import projected, to_geojson
+from icegraph.serve.geojson import moment, projected, to_geojson
 from icegraph.serve.models import Served, ServedModels
 from icegraph.serve.protocol import Limits, array_of, output_tensor, parse_json
 from icegraph.serve.references import AllowList
@@ -33,6 +32,8 @@ NAME = "segmenter"
 OUTPUTS = ("classes", "labels", "probability", "floes")
 _DEFAULT = ("classes", "labels")
 _READERS = 8
+_PIXEL_M = (0.01, 1e5)
+_FURTHEST_M = 1e8
 _V1_KEYS = {"image", "bands", "valid", "scene", "window", "statistics", "id", "time", "crs", "transform", "outputs"}
 
 
@@ -394,15 +395,16 @@ def _place(said: Mapping[str, Any]) -> Place | None:
     affine = Affine(*(_number(part) for part in transform))
     if not np.isfinite(affine[:6]).all() or affine.determinant == 0:
         raise unusable("transform cannot be inverted; give the image's own.")
+    if max(map(abs, (affine.a, affine.b, affine.d, affine.e))) > _PIXEL_M[1] or abs(affine.determinant) < _PIXEL_M[0] ** 2:
+        raise unusable(f"transform must be in metres, with pixels of {_PIXEL_M[0]:g} to {_PIXEL_M[1]:g} m.")
+    if max(abs(affine.c), abs(affine.f)) > _FURTHEST_M:
+        raise unusable(f"transform puts the image more than {_FURTHEST_M:g} m from the projection's origin; give the image's own.")
     crs = projected(said["crs"])
-    try:
-        time = datetime.fromisoformat(str(said["time"]))
-    except ValueError as error:
-        raise unusable("time must be as in 2026-11-21T10:30:00Z.") from error
+    time = moment(said["time"])
     pass_id = str(said.get("id", "request"))
     if not pass_id.isprintable() or not 0 < len(pass_id) <= 200:
         raise unusable("id must be a text of 1 to 200 printable characters.")
-    return Place(pass_id, time if time.tzinfo else time.replace(tzinfo=UTC), crs, affine)
+    return Place(pass_id, time, crs, affine)
 
 
 def _window(parts: Sequence[int]) -> Window:

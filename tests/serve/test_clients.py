@@ -149,6 +149,11 @@ def test_grpc_refuses_as_rest_does(server: Address) -> None:
             with pytest.raises(grpc.RpcError) as refusal:
                 stub.ModelInfer(request)
             assert refusal.value.code() is status, refusal.value.details()
+        cut = grpc_request(pixels)
+        cut.raw_input_contents[0] = cut.raw_input_contents[0][:-3]  # no whole number of values
+        with pytest.raises(grpc.RpcError, match="5117 bytes were sent, and its shape") as refusal:
+            stub.ModelInfer(cut)
+        assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError) as refusal:
             stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="segmenter"))
         assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
