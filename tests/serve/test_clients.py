@@ -98,6 +98,7 @@ def test_the_example_of_the_docs_shows_the_drift_that_was_measured_by_hand(serve
     text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
     commands = [line for line in text.splitlines() if line.startswith("curl")]
     assert len(commands) == 2
+    assert "\n".join(commands) in (Path(__file__).parents[2] / "README.md").read_text()
     (tmp_path / "docs").symlink_to(Path(__file__).parents[2] / "docs")
     for command in commands:
         line = command.replace("localhost:8080", server.rest)
