@@ -84,7 +84,7 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
     def __init__(self, models: ServedModels, allowed: AllowList, limits: Limits, gate: Gate) -> None:
         super().__init__(NAME)
         self._models, self._allowed, self._limits, self._gate = models, allowed, limits, gate
-        self._readers = Gate(f"{NAME}-reader", _READERS, _READERS)
+        self._readers = Gate(f"{NAME}-reader", _READERS, 2 * _READERS)  # so that places stay for images while S3 hangs
 
     @property
     def versions(self) -> list[str]:
