@@ -11,6 +11,7 @@ import json
 import shutil
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from hashlib import sha256 as sha256_of
@@ -22,6 +23,7 @@ from icegraph.errors import PassError
 from icegraph.ingest import Manifest
 from icegraph.ingest.manifest import Pass
 from icegraph.laptop import segment_pass
+from icegraph.places import at_hand, name_addresses
 from icegraph.progress import Progress, silent
 from icegraph.store import PATIENCE_S, Store, folder_beside, open_store, patiently, sha256
 
@@ -124,12 +126,14 @@ def _archive(
         there = patiently(lambda: _item_of(store, key, made), patience_s)
         if there:
             return Outcome(entry.id, "already there", attempts=attempt, item=there)
-        with folder_beside(work / entry.id) as folder:
+        with folder_beside(work / entry.id) as folder, ExitStack() as stack:
+            here, *beside = patiently(lambda: stack.enter_context(at_hand([entry, *near])), patience_s)
             fresh = folder / "item"
-            floes = segment_pass(entry, near, models, folder / "work", fresh)
+            floes = segment_pass(here, beside, models, folder / "work", fresh)
             (fresh / "scene" / "item.json").replace(fresh / "scene.json")
             shutil.rmtree(fresh / "scene")
             (fresh / MADE).write_text(made)
+            name_addresses(*fresh.glob("*.json"))
             item = patiently(lambda: store.commit(key, fresh), patience_s)
         return Outcome(entry.id, "done", attempts=attempt, floes=floes, item=item.sha256)
     except PassError as error:

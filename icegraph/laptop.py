@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icegraph.calibrate.settings import Radar, RadarSettings
 from icegraph.errors import InputError, ModelError, PassError
@@ -21,6 +21,9 @@ from icegraph.registry import SHIPPED, model_name, model_set
 from icegraph.scene import Scene, link_or_copy, scene_folders
 from icegraph.store import Refusal, atomic_dir, folder_beside, sha256
 from icegraph.truth import find_truth
+
+if TYPE_CHECKING:
+    from icegraph.segment import Engine
 
 RunPipeline = Callable[[str, dict[str, Any], Path, Path], dict[str, list[Path]]]
 """Runs the pipeline of a name with arguments, artifact root and log file; gives its outputs."""
@@ -307,29 +310,31 @@ def _segment_scene(scene: Scene, models: Sequence[Path], out: Path) -> int:
     return count
 
 
-def segment_raster(raster: Path, model: str | None, work: Path) -> tuple[Path, str]:
-    """Segment a raster by itself, for what is read from its maps.
+def open_raster(raster: Path, model: str | None, work: Path) -> tuple[Scene, "Engine", str]:
+    """A raster as a scene, and the segmenter that reads it.
 
     Args:
         raster: A pass.
         model: Name or folder of a model or a set of models.
-        work: Gets the maps.
+        work: Gets the scene.
 
     Returns:
-        Folder of the maps, and the version of the model that made them: its name and the first digits of its SHA-256.
+        The scene, what predicts it, and that one's version: its name and the first digits of its SHA-256.
 
     Raises:
         InputError: It is not one pass, or cannot be used.
         ModelError: No model fits it.
     """
-    from icegraph.segment import model_for
+    from icegraph.calibrate import calibrate
+    from icegraph.fuse import fuse
+    from icegraph.segment import Engine, load_segmenter, model_for
 
     models = model_set(model).segmenters
     manifest = ingest([raster], work)
     entry = manifest.require_scenes()[0]
-    segment_pass(entry, manifest.partners, models, work, work / "maps")
-    chosen = model_for(Scene.open(work / "maps" / "scene"), models)
-    return work / "maps", f"{model_name(chosen)} {sha256(chosen)[:12]}"
+    scene = fuse(calibrate(entry, work / "calibrated"), manifest.partners, work / "scene")
+    chosen = model_for(scene, models)
+    return scene, Engine(load_segmenter(chosen)), f"{model_name(chosen)} {sha256(chosen)[:12]}"
 
 
 def train_segmenter(passes: Sequence[Path], truth: Sequence[Path], out: Path, progress: Progress, **settings: Any) -> list[Refusal]:

@@ -3,7 +3,7 @@
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ def brought(places: Iterable[str | Path]) -> Iterator[list[Path]]:
         InputError: An address is not one in S3.
     """
     places = list(places)
-    with _named(), _workplace(places) as work:
+    with naming_addresses(), _workplace(places) as work:
         paths = []
         for place in places:
             paths.append(_stand_in(work, place))
@@ -66,6 +66,17 @@ def brought(places: Iterable[str | Path]) -> Iterator[list[Path]]:
                 if not paths[-1].exists():
                     raise InputError(place, "there is no such object", "check the address")
         yield paths
+
+
+def brought_in_parts(places: Iterable[str | Path]) -> Iterator[AbstractContextManager[list[Path]]]:
+    """The same part by part, so that no more than one is on the disk at a time: of a place in S3 each item that was committed there."""
+    for place in places:
+        parts: list[str | Path] = [place]
+        if is_address(place):
+            store, key = open_store(place)
+            bucket = str(place).partition("://")[2].partition("/")[0]
+            parts = [f"s3://{bucket}/{item}" for item in store.list(key)] or parts
+        yield from (brought([part]) for part in parts)
 
 
 @contextmanager
@@ -108,7 +119,7 @@ def delivered(out: str | Path, *signs: str, each: bool = False, brings: str | No
     if not key:
         raise InputError(out, "is a whole bucket", "name a place in it: s3://BUCKET/NAME")
     there = {place: store.item(place) for place in store.list(key)}
-    with _named(), _workplace([out]) as work, _keeping_logs(_stand_in(work, out)) as folder:
+    with naming_addresses(), _workplace([out]) as work, _keeping_logs(_stand_in(work, out)) as folder:
         folder.mkdir(parents=True)
         former = f"{key}/{brings}".rstrip("/")
         if brings is not None and former in there:
@@ -169,7 +180,7 @@ def _keeping_logs(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _named() -> Iterator[None]:
+def naming_addresses() -> Iterator[None]:
     """Name addresses, and not what stands in for them, in errors."""
     try:
         yield

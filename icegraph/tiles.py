@@ -30,15 +30,20 @@ from icegraph.errors import PassError
 from icegraph.grid import Window
 from icegraph.grid import tiles as windows
 from icegraph.progress import Progress, silent
+from icegraph.scene import Scene
+from icegraph.segment import Engine, Outlines, predict_window
+from icegraph.segment.instances import find_floes
+from icegraph.segment.model import BRASH, FLOE, WATER
+from icegraph.segment.predict import INVALID, Array
 from icegraph.store import atomic_dir, sha256
 
 SIZE = 256
 THRESHOLD = "threshold"  # the simplest model
 _BINS = 256
-_WATER, _BRASH, _FLOE = 0, 1, 2
 
 Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Judge = Callable[[Window], tuple[dict[str, Any], "Prediction"]]
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def predict_tiles(
     raster: Path,
     out: Path,
     *,
-    segmented: Callable[[Path], tuple[Path, str]] | None = None,
+    opened: Callable[[Path], tuple[Scene, Engine, str]] | None = None,
     threshold: float | None = None,
     size: int = SIZE,
     progress: Progress = silent,
@@ -148,8 +153,8 @@ def predict_tiles(
     Args:
         raster: The raster.
         out: Gets `tiles.parquet`, `tiles.json` and `run.json`.
-        segmented: Segments the raster into a folder that it is given; gives that of its maps (`labels.tif`, `classes.tif`,
-            `floe_probability.tif`) and the model's version. None: what is brighter than a threshold is floe.
+        opened: Makes a scene of the raster in a folder that it is given; gives it with the model that judges it and that one's version.
+            None: what is brighter than a threshold is floe.
         threshold: That threshold, in the raster's unit; default: Otsu's.
         size: Side of a tile, pixels.
         progress: Is told where it stands.
@@ -163,37 +168,21 @@ def predict_tiles(
     """
     digest = sha256(raster)
     with atomic_dir(out) as folder:
-        if segmented is None:
+        if opened is None:
             source = Source.of(raster)
             level = otsu(source, size) if threshold is None else threshold
-            version, predict = f"{THRESHOLD} {level:.9g}", _threshold(source, level, size)
+            version, judge = f"{THRESHOLD} {level:.9g}", _threshold(source, level, size)
         else:
-            maps, version = segmented(folder / "work")
-            source, predict = Source.of(maps / "labels.tif"), _from_maps(maps)
+            scene, engine, version = opened(folder / "work")
+            source, judge = Source(raster, scene.grid.crs, scene.grid.transform, scene.grid.shape), _by_model(scene, engine, size)
         run = {"input": raster.name, "input_sha256": digest, "model_version": version, "tile_px": size, "release": __version__}
         run_id = sha256_of(json.dumps(run, sort_keys=True).encode()).hexdigest()[:32]
         rows = []
         parts = list(windows(source.shape, size))
         for number, window in enumerate(parts):
-            health, prediction = predict(window)
-            place = source.transform * Affine.translation(window.col, window.row)
-            rows.append(
-                {
-                    "run_id": run_id,
-                    "tile": number,
-                    "row": window.row,
-                    "col": window.col,
-                    "height": window.height,
-                    "width": window.width,
-                    "padded": (window.height, window.width) != (size, size),
-                    "crs": source.crs,
-                    "transform": list(place)[:6],
-                    "input_sha256": digest,
-                    "model_version": version,
-                    **health,
-                    **asdict(prediction),
-                }
-            )
+            padded = (window.height, window.width) != (size, size)
+            row = tile_row(window, padded, source.crs, source.transform, version, *judge(window))
+            rows.append({"run_id": run_id, "tile": number, "input_sha256": digest} | row)
             progress(f"tiles: {raster.name}", (number + 1) / len(parts))
         said = {"run_id": run_id, **run, "crs": source.crs, "shape": list(source.shape), "health": _health(rows)}
         _write(folder, rows, said)
@@ -201,39 +190,79 @@ def predict_tiles(
     return said
 
 
-def _threshold(source: Source, level: float, size: int) -> Callable[[Window], tuple[dict[str, Any], Prediction]]:
-    def predict(window: Window) -> tuple[dict[str, Any], Prediction]:
+def tile_row(
+    window: Window, padded: bool, crs: str, transform: Affine, version: str, health: Mapping[str, Any], prediction: Prediction
+) -> dict[str, Any]:
+    """What is said of a tile, whoever asks.
+
+    Args:
+        window: The tile, as far as the raster reaches.
+        padded: Whether it reaches beyond.
+        crs: Of the raster.
+        transform: Of the raster, from (column, row) to (x, y).
+        version: Of the model: its name and the first digits of its SHA-256.
+        health: See `judged`.
+        prediction: See `judged`.
+    """
+    place = transform * Affine.translation(window.col, window.row)
+    shape = {"row": window.row, "col": window.col, "height": window.height, "width": window.width, "padded": padded}
+    return shape | {"crs": crs, "transform": list(place)[:6], "model_version": version} | dict(health) | asdict(prediction)
+
+
+def judged(found: Outlines) -> tuple[dict[str, Any], Prediction]:
+    """Health and prediction of a tile from what a segmenter outlined in it."""
+    seen = np.isfinite(found.probability)
+    health = _described(found.probability[seen], found.probability.shape)
+    if not seen.any():
+        return health, Prediction()
+    floe, brash, water = (float((found.classes[seen] == kind).mean()) for kind in (FLOE, BRASH, WATER))
+    mean = float(found.probability[seen].mean(dtype=np.float64))
+    return health, Prediction(floe, brash, water, mean, int(found.labels.max()))
+
+
+def _by_model(scene: Scene, engine: Engine, size: int) -> Judge:
+    """Each tile as if the scene ended at its sides, but for what the network sees around it: as `segment_window` outlines it.
+
+    The network looks at its own tiles, which are larger: those of a few tiles are predicted at once.
+    """
+    rule, side = engine.config.rule, size * max(1, engine.config.tile_px // size)
+    last: tuple[Window, Pixels, Pixels] | None = None
+
+    def judge(window: Window) -> tuple[dict[str, Any], Prediction]:
+        nonlocal last
+        top = window.row // side * side
+        strip = Window(top, 0, min(side, scene.grid.height - top), scene.grid.width)
+        if last is None or last[0] != strip:
+            last = (strip, *predict_window(engine, scene, strip))
+        _, probabilities, distance = last
+        part = window.within(strip).slices
+        water, brash, floe = probabilities[:, *part]
+        shape, whole = window.shape, Window(0, 0, *window.shape)
+        deep = distance[part]
+        floes = find_floes(lambda one: (floe[one.slices], deep[one.slices]), shape, rule, Array(shape, "uint32"), Array(shape, "uint32"))
+        labels = floes.read(whole)
+        classes = np.where(labels > 0, FLOE, np.where(water > brash + floe, WATER, BRASH))
+        return judged(Outlines(labels, np.where(np.isfinite(floe), classes, INVALID).astype(np.uint8), floe))
+
+    return judge
+
+
+def _threshold(source: Source, level: float, size: int) -> Judge:
+    def judge(window: Window) -> tuple[dict[str, Any], Prediction]:
         with rasterio.open(source.path, driver="GTiff") as dataset:
             pixels, valid = read_tile(dataset, window, size)
         seen = pixels[valid]
         if not seen.size:
-            return _described(seen, window), Prediction()
+            return _described(seen, window.shape), Prediction()
         share = float((seen > level).mean())
-        return _described(seen, window), Prediction(floe_share=share, water_share=1 - share)
+        return _described(seen, window.shape), Prediction(floe_share=share, water_share=1 - share)
 
-    return predict
-
-
-def _from_maps(maps: Path) -> Callable[[Window], tuple[dict[str, Any], Prediction]]:
-    def read(name: str, window: Window) -> NDArray[Any]:
-        with rasterio.open(maps / name, driver="GTiff") as dataset:
-            return np.asarray(dataset.read(1, window=window.rasterio()))
-
-    def predict(window: Window) -> tuple[dict[str, Any], Prediction]:
-        classes, labels, chance = (read(name, window) for name in ("classes.tif", "labels.tif", "floe_probability.tif"))
-        seen = np.isfinite(chance)
-        if not seen.any():
-            return _described(chance[seen], window), Prediction()
-        floe, brash, water = (float((classes[seen] == kind).mean()) for kind in (_FLOE, _BRASH, _WATER))
-        mean, found = float(chance[seen].mean(dtype=np.float64)), len(np.unique(labels[labels > 0]))
-        return _described(chance[seen], window), Prediction(floe, brash, water, mean, found)
-
-    return predict
+    return judge
 
 
-def _described(seen: NDArray[Any], window: Window) -> dict[str, Any]:
+def _described(seen: NDArray[Any], shape: tuple[int, int]) -> dict[str, Any]:
     """Health of a tile: the share of the raster's pixels there that are valid, and their range."""
-    share = seen.size / (window.height * window.width)
+    share = seen.size / (shape[0] * shape[1])
     ends = (float(seen.min()), float(seen.max())) if seen.size else (None, None)
     return {"valid_share": share, "lowest": ends[0], "highest": ends[1]}
 

@@ -4,16 +4,19 @@ import json
 import os
 import random
 import shutil
+import tempfile
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp import dsl
 from s3_relay import Relay
 from shard_process import start_shard
 
-from icegraph.archive import MADE, Outcome, shards, summary
+from components.archive_plan.component import archive_plan
+from icegraph.archive import MADE, Outcome, run_shard, shards, summary
 from icegraph.ingest import Manifest, ingest
 from icegraph.registry import SHIPPED
 from icegraph.simulate import simulate
@@ -110,6 +113,31 @@ def test_an_item_tells_what_it_was_made_from(manifest: Manifest, tmp_path: Path)
     assert made["files"] == {file.path.name: file.sha256 for file in entry.files}
     assert made["models"] == {"segmenter-optical": sha256(MODELS[0])}
     assert {"labels.tif", "floes.parquet", "item.json", "scene.json", MADE} <= set(item.files)
+
+
+def test_a_backlog_in_s3_gives_the_lake_that_it_gives_from_a_disk(
+    manifest: Manifest, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(manifest, tmp_path / "lake", tmp_path)
+    store, root = open_store(f"s3://{bucket}/passes")
+    for entry in manifest.scenes[::2]:  # the one between is cut off
+        place = tmp_path / "raw" / entry.id
+        place.mkdir(parents=True)
+        for file in entry.files:
+            shutil.copy(file.path, place)
+        store.commit(f"{root}/{entry.id}", place)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "tmp").mkdir()
+    listed = dsl.Dataset(name="manifest", uri=str(tmp_path / "listed"))
+    dealt = archive_plan.python_func(passes=[f"s3://{bucket}/passes"], shard_size=1, manifest=listed)
+    assert dealt == [manifest.scenes[0].id, manifest.scenes[2].id]
+    there = Manifest.read(tmp_path / "listed" / "manifest.json")
+    assert {entry.href.parts[:2] for entry in there.scenes} == {("s3:", bucket)}
+    outcomes = run_shard(there, [entry.id for entry in there.scenes], MODELS, str(tmp_path / "from-s3"), tmp_path / "work")
+    assert [one.state for one in outcomes] == ["done", "done"]
+    assert not list((tmp_path / "tmp").glob(".icegraph*"))
+    assert content(tmp_path / "from-s3") == content(tmp_path / "lake")
 
 
 def test_a_store_that_is_gone_for_half_a_minute_is_waited_for(manifest: Manifest, bucket: str, relay: Relay, tmp_path: Path) -> None:

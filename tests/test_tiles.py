@@ -12,10 +12,12 @@ from rasterio.windows import Window
 from skimage.filters import threshold_otsu
 from typer.testing import CliRunner
 
+from icegraph import grid
 from icegraph.cli import app
 from icegraph.errors import PassError
-from icegraph.laptop import segment_raster
+from icegraph.laptop import open_raster
 from icegraph.registry import SHIPPED
+from icegraph.segment import segment_window
 from icegraph.simulate import simulate
 from icegraph.store import sha256
 from icegraph.tiles import Source, otsu, predict_tiles
@@ -94,17 +96,17 @@ def test_what_is_no_raster_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_registered_models_tiles_are_what_segment_finds(tmp_path: Path) -> None:
+def test_a_registered_models_tiles_are_what_a_server_finds_in_them(tmp_path: Path) -> None:
     simulate(tmp_path / "field", seed=4, size_km=75.0, passes=1, views=("optical",))
     image = next((tmp_path / "field" / "passes").glob("*.json"))
     told = CliRunner().invoke(app, ["tiles", str(image), "--out", str(tmp_path / "out"), "--model", str(SHIPPED)], catch_exceptions=False)
     assert told.exit_code == 0, told.output
-    maps, version = segment_raster(image, str(SHIPPED), tmp_path / "own")
-    with rasterio.open(maps / "classes.tif") as dataset:
-        classes = dataset.read(1)
+    scene, engine, version = open_raster(image, str(SHIPPED), tmp_path / "own")
     found = rows(tmp_path / "out")
     assert {row["model_version"] for row in found} == {version}
-    assert len(found) == -(-classes.shape[0] // 256) * -(-classes.shape[1] // 256) > 1
+    assert len(found) == -(-scene.grid.height // 256) * -(-scene.grid.width // 256) > 1
     for row in found:
-        part = classes[row["row"] : row["row"] + 256, row["col"] : row["col"] + 256]
-        assert row["floe_share"] == pytest.approx((part == 2).sum() / (part != 255).sum())
+        tile = segment_window(engine, scene, grid.Window(row["row"], row["col"], row["height"], row["width"]))
+        assert row["floe_share"] == (tile.classes == 2).sum() / (tile.classes != 255).sum()
+        assert row["floes"] == tile.labels.max()
+    assert sum(row["floes"] for row in found) > 10

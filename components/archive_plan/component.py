@@ -10,7 +10,7 @@ def archive_plan(passes: list[str], shard_size: int, manifest: dsl.Output[dsl.Da
     """Look at the passes, refuse by name those that cannot be used, and deal the others into shards.
 
     Args:
-        passes: Paths of passes, or of folders that hold them.
+        passes: Places of passes, or of folders that hold them: where all tasks can read them, or in S3, each pass committed by itself.
         shard_size: Passes a shard.
         manifest: Folder with manifest.json.
 
@@ -21,10 +21,11 @@ def archive_plan(passes: list[str], shard_size: int, manifest: dsl.Output[dsl.Da
 
     from icegraph.archive import shards
     from icegraph.errors import told
-    from icegraph.ingest import ingest
-    from icegraph.places import on_disk
+    from icegraph.ingest import Manifest, ingest_parts
+    from icegraph.places import brought_in_parts, name_addresses, naming_addresses
 
-    with told():
-        listed = ingest([on_disk(place) for place in passes], Path(manifest.path))
-        listed.require_scenes()
-        return shards(listed, shard_size)
+    with told(), naming_addresses():
+        ingest_parts(brought_in_parts(passes), Path(manifest.path)).require_scenes()
+        listing = Path(manifest.path) / "manifest.json"
+        name_addresses(listing)
+        return shards(Manifest.read(listing), shard_size)

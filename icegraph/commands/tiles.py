@@ -1,6 +1,6 @@
 """`icegraph tiles`: a raster tile by tile."""
 
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -20,17 +20,13 @@ def tiles(
     size: Annotated[int, typer.Option(help="Side of a tile, pixels.", min=16, max=4096)] = 256,
 ) -> None:
     """Judge every tile of a raster: tiles.parquet, tiles.json, run.json with a health report."""
-    from icegraph.laptop import own_folder, segment_raster
+    from icegraph.laptop import open_raster, own_folder
     from icegraph.places import brought, delivered, inside
     from icegraph.tiles import THRESHOLD, predict_tiles
 
     with delivered(out, "tiles.json") as folder, brought([raster]) as (path,), console.status("reading"):
-
-        def segmented(work: Path) -> tuple[Path, str]:
-            return segment_raster(path, model, work)
-
-        chosen = None if model == THRESHOLD else segmented
-        said = predict_tiles(path, own_folder(folder, "tiles.json"), segmented=chosen, threshold=threshold, size=size)
+        chosen = None if model == THRESHOLD else partial(open_raster, path, model)
+        said = predict_tiles(path, own_folder(folder, "tiles.json"), opened=chosen, threshold=threshold, size=size)
     health = said["health"]
     console.print(f"{health['tiles']} tiles, {health['padded']} padded, {health['valid_share']:.1%} of the pixels valid")
     for warning in health["warnings"]:

@@ -1,6 +1,7 @@
 """Ingest: raw passes recognised, checked and listed in a manifest; what cannot be used is refused by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from icegraph.errors import InputError, PassError
@@ -8,7 +9,7 @@ from icegraph.ingest.manifest import File, Manifest, Pass
 from icegraph.ingest.passes import Described, describe, find_candidates
 from icegraph.store import Refusal, code_version
 
-__all__ = ["File", "Manifest", "Pass", "ingest"]
+__all__ = ["File", "Manifest", "Pass", "ingest", "ingest_parts"]
 
 
 def ingest(paths: Sequence[Path], out: Path) -> Manifest:
@@ -25,19 +26,35 @@ def ingest(paths: Sequence[Path], out: Path) -> Manifest:
     Raises:
         InputError: There is nothing there that could be a pass. (Where there is, but all of it is refused, the manifest tells.)
     """
+    return ingest_parts([nullcontext(paths)], out)
+
+
+def ingest_parts(parts: Iterable[AbstractContextManager[Sequence[Path]]], out: Path) -> Manifest:
+    """The same for paths that are there in parts, one after the other.
+
+    Args:
+        parts: Each gives its paths for as long as its block lasts.
+        out: Folder for the manifest.
+
+    Raises:
+        InputError: As for `ingest`.
+    """
     from icegraph.ingest import expectations
 
     refused: dict[Path, str] = {}
-    candidates = _candidates(paths, refused)
-    if not candidates and not refused:
-        where = ", ".join(map(str, paths)) or "no path"
-        raise InputError(where, "holds no pass", "name SAFE folders or zips, GeoTIFFs, STAC items, AMSR2 files, or a folder of them")
     described: list[Described] = []
-    for candidate in candidates:
-        try:
-            described.append(describe(candidate))
-        except PassError as error:
-            refused[candidate] = str(error)
+    looked_in: list[Path] = []
+    for part in parts:
+        with part as paths:
+            looked_in += paths
+            for candidate in _candidates(paths, refused):
+                try:
+                    described.append(describe(candidate))
+                except PassError as error:
+                    refused[candidate] = str(error)
+    if not described and not refused:
+        where = ", ".join(map(str, looked_in)) or "no path"
+        raise InputError(where, "holds no pass", "name SAFE folders or zips, GeoTIFFs, STAC items, AMSR2 files, or a folder of them")
     notes: list[str] = []
     described = _without_duplicates(described, refused)
     described = _by_time(described, notes)

@@ -35,6 +35,7 @@ _NUMBERS = (
 )
 _SHOWN_M = 1e10
 _MOST_FLOES = 200_000
+_YEARS = (1950, 2200)
 
 
 def to_geojson(table: gpd.GeoDataFrame, **about: Any) -> dict[str, Any]:
@@ -90,22 +91,38 @@ def projected(name: Any) -> str:
         Refused: It is none.
     """
     try:
-        if isinstance(name, str) and _EPSG.fullmatch(name) and CRS.from_user_input(name).is_projected:
-            return name
+        if isinstance(name, str) and _EPSG.fullmatch(name):
+            crs = CRS.from_user_input(name)
+            if crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info):
+                return name
     except CRSError as error:
         raise unusable("crs is not one that PROJ knows; give one such as EPSG:3413.") from error
     raise unusable("crs must be a projection with axes in metres by its EPSG number, such as EPSG:3413.")
 
 
+def moment(text: Any) -> datetime:
+    """A time, UTC unless it says otherwise.
+
+    Raises:
+        Refused: It is none, or not one of a satellite's.
+    """
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise unusable("time must be as in 2026-11-21T10:30:00Z.") from error
+    if not _YEARS[0] <= time.year <= _YEARS[1]:
+        raise unusable(f"time must be of the years {_YEARS[0]} to {_YEARS[1]}.")
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 def _attributes(about: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: about[name] for name in _ABOUT_KEYS}
-    time = datetime.fromisoformat(str(kept["time"]))
     bounds = [float(part) for part in kept["bounds"]]
     pixel_m = float(kept["pixel_m"])
     if len(bounds) != 4 or not np.isfinite(bounds).all() or max(map(abs, bounds)) > _SHOWN_M or not 0 < pixel_m < 1e6:
         raise ValueError("bounds or pixel_m are not metres")
     kept |= {"pass_id": str(kept["pass_id"])[:200], "crs": projected(kept["crs"]), "bounds": bounds, "pixel_m": pixel_m}
-    kept["time"] = (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
+    kept["time"] = moment(kept["time"]).isoformat()
     parents = about.get("icegraph:parents", [])
     kept["icegraph:parents"] = [{"name": str(one["name"])[:200], "sha256": str(one["sha256"])[:64]} for one in parents]
     return kept

@@ -30,6 +30,7 @@ from icegraph.serve.refusal import Refused, Why, malformed
 JSON_LENGTH = "inference-header-content-length"
 _DTYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES")
 _PARAMETERS = (str, int, float, bool)
+_SWITCHES = ("binary_data", "binary_data_output")
 _MOST_DIMENSIONS = 8
 
 
@@ -150,6 +151,7 @@ def array_of(tensor: InferInput) -> NDArray[Any]:
 
 def _of_bytes(tensor: InferInput, dtype: np.dtype[Any]) -> NDArray[Any]:
     if tensor.datatype != "BYTES":
+        _check_size(tensor.name, len(tensor._raw_data), tuple(tensor.shape), tensor.datatype, dtype)
         return np.frombuffer(tensor._raw_data, dtype)
     try:
         return np.asarray(deserialize_bytes_tensor(bytes(tensor._raw_data)))
@@ -195,13 +197,17 @@ def _input(entry: Mapping[str, Any], rest: memoryview, number: int) -> tuple[Inf
         return InferInput(name, list(shape), datatype, data=values, parameters=parameters), 0
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
         raise malformed(f"input {name}: binary_data_size is {size!r}, and {len(rest)} bytes are left behind the JSON.")
-    if datatype != "BYTES" and size != prod(shape) * dtype.itemsize:
-        raise malformed(
-            f"input {name}: {size} bytes were sent, and its shape {list(shape)} of {datatype} has {prod(shape) * dtype.itemsize}."
-        )
+    if datatype != "BYTES":
+        _check_size(name, size, shape, datatype, dtype)
     tensor = InferInput(name, list(shape), datatype, parameters=parameters)
     tensor._raw_data = rest[:size]
     return tensor, size
+
+
+def _check_size(name: str, size: int, shape: tuple[int, ...], datatype: str, dtype: np.dtype[Any]) -> None:
+    asked = prod(shape) * dtype.itemsize
+    if size != asked:
+        raise malformed(f"input {name}: {size} bytes were sent, and its shape {list(shape)} of {datatype} has {asked}.")
 
 
 def _checked(name: str, shape: Any, datatype: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -262,4 +268,6 @@ def _parameters(entry: Mapping[str, Any]) -> dict[str, Any] | None:
     for name, value in _object(parameters, "parameters").items():
         if not isinstance(value, _PARAMETERS):
             raise malformed(f"the parameter {name[:40]!r} must be a text, a number, true or false.")
+        if name in _SWITCHES and not isinstance(value, bool):
+            raise malformed(f"the parameter {name} must be true or false.")
     return dict(parameters)

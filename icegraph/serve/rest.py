@@ -149,9 +149,12 @@ async def _accounted(
         with gate.let_in():
             body = await _body(request, limits, (_JSON,) if protocol == "v1" else (_JSON, _BINARY))
             response = await _unless_gone(request, work(body))
-    except (asyncio.CancelledError, ClientDisconnect):
+    except asyncio.CancelledError:
         known.close(status=str(_CLIENT_GONE))
         raise
+    except ClientDisconnect:
+        known.close(status=str(_CLIENT_GONE))
+        return Response(status_code=_CLIENT_GONE)  # which nobody reads
     except Exception as error:  # noqa: BLE001 - all become one line in the log and the protocol's error object
         told = refused(error)
         if told.why is Why.DEFECT:

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,21 @@ from icegraph.segment.normalise import INCIDENCE, read_scaled
 from icegraph.serve.account import IMAGES, VALID, account, observe_input
 from icegraph.serve.array_scene import ArrayScene, Place
 from icegraph.serve.gate import Gate
-from icegraph.serve.geojson import projected, to_geojson
+from icegraph.serve.geojson import moment, projected, to_geojson
 from icegraph.serve.models import Served, ServedModels
 from icegraph.serve.protocol import Limits, array_of, output_tensor, parse_json
 from icegraph.serve.references import AllowList
 from icegraph.serve.refusal import malformed, unusable
 from icegraph.store import code_version, lineage
+from icegraph.tiles import judged, tile_row
 
 NAME = "segmenter"
-OUTPUTS = ("classes", "labels", "probability", "floes")
+OUTPUTS = ("classes", "labels", "probability", "floes", "tile")
+_TEXTS = ("floes", "tile")
 _DEFAULT = ("classes", "labels")
 _READERS = 8
+_PIXEL_M = (0.01, 1e5)
+_FURTHEST_M = 1e8
 _V1_KEYS = {"image", "bands", "valid", "scene", "window", "statistics", "id", "time", "crs", "transform", "outputs"}
 
 
@@ -61,10 +64,11 @@ class Ask:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in one image: its outlines, and its floes as GeoJSON where they were asked for."""
+    """What was found in one image: its outlines, and where they were asked for its floes as GeoJSON, and its row of `icegraph tiles`."""
 
     outlines: Outlines
     floes: dict[str, Any] | None
+    tile: dict[str, Any] | None
 
 
 class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
@@ -80,7 +84,7 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
     def __init__(self, models: ServedModels, allowed: AllowList, limits: Limits, gate: Gate) -> None:
         super().__init__(NAME)
         self._models, self._allowed, self._limits, self._gate = models, allowed, limits, gate
-        self._readers = Gate(f"{NAME}-reader", _READERS, _READERS)
+        self._readers = Gate(f"{NAME}-reader", _READERS, 2 * _READERS)  # so that places stay for images while S3 hangs
 
     @property
     def versions(self) -> list[str]:
@@ -95,9 +99,8 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
 
     def get_output_types(self) -> list[dict[str, Any]]:  # noqa: D102
         maps = {"classes": "UINT8", "labels": "UINT32", "probability": "FP32"}
-        return [{"name": name, "datatype": kind, "shape": [-1, -1, -1]} for name, kind in maps.items()] + [
-            {"name": "floes", "datatype": "BYTES", "shape": [-1]}
-        ]
+        texts = [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in _TEXTS]
+        return [{"name": name, "datatype": kind, "shape": [-1, -1, -1]} for name, kind in maps.items()] + texts
 
     async def predict(
         self,
@@ -115,11 +118,11 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
             wanted = [output.name for output in request.request_outputs or []] or list(_DEFAULT)
             _check_outputs(wanted)
             asks = self._asks_v2({tensor.name: tensor for tensor in request.inputs}, plain(request.parameters))
-        model, found = await self._find(asks, "floes" in wanted)
+        model, found = await self._find(asks, wanted)
         outputs = []
         for name in wanted:
-            if name == "floes":
-                texts = [json.dumps(one.floes, ensure_ascii=False, allow_nan=False).encode() for one in found]
+            if name in _TEXTS:
+                texts = [json.dumps(getattr(one, name), ensure_ascii=False, allow_nan=False).encode() for one in found]
                 outputs.append(output_tensor(name, np.array(texts, object)))
                 continue
             maps = [getattr(one.outlines, name) for one in found]
@@ -138,7 +141,7 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
             wanted = [_v1_outputs(entry, number) for number, entry in enumerate(instances)]
             asks = [self._ask_v1(entry, number) for number, entry in enumerate(instances)]
             self._check_sizes(asks)
-        model, found = await self._find(asks, any("floes" in names for names in wanted))
+        model, found = await self._find(asks, {name for names in wanted for name in names})
         with known.part("encode"):
             predictions = [_prediction(one, names) for one, names in zip(found, wanted, strict=True)]
         return {"predictions": predictions, "model_version": model.version, "id": known.request_id} | {"parameters": self._said(model)}
@@ -204,8 +207,8 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
         """All images of a request together."""
         self._limits.check_images(1, sum(ask.image.shape[1] * ask.image.shape[2] for ask in asks if ask.image is not None), 1)
 
-    async def _find(self, asks: Sequence[Ask], with_floes: bool) -> tuple[Served, list[Found]]:
-        """Work on all images of a request, which one model must fit."""
+    async def _find(self, asks: Sequence[Ask], wanted: Collection[str]) -> tuple[Served, list[Found]]:
+        """Work on all images of a request, which one model must fit; `wanted` are the outputs."""
         known = account()
         models = self._models.segmenters  # of one moment, whatever comes into service meanwhile
         IMAGES.labels(NAME).observe(len(asks))
@@ -214,50 +217,54 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
         passes: list[Pass] = []
         if asks[0].image is None:
             with self._readers.let_in():
-                passes = await self._readers.run(lambda check: self._opened(asks, models, with_floes, check), "read")
+                passes = await self._readers.run(lambda check: self._opened(asks, models, wanted, check), "read")
 
         def work(check: Callable[[], None]) -> tuple[Served, list[Found]]:
-            asked = passes or [_image(ask, models, with_floes) for ask in asks]
+            asked = passes or [_image(ask, models, "floes" in wanted) for ask in asks]
             model = _one_model(asked)
             known.about |= {"input_sha256": _content_of(asked), "model_name": model.name, "version": model.version}
             known.about |= {"model_sha256": model.sha256, "code_version": code_version()}
             known.about["inputs"] = [
                 ask.address or f"image {'×'.join(map(str, one.window.shape))}" for ask, one in zip(asks, asked, strict=True)
             ]
-            return model, [_found(one, with_floes, known.about, check) for one in asked]
+            return model, [_found(one, wanted, known.about, check) for one in asked]
 
         return await self._gate.run(work)
 
-    def _opened(self, asks: Sequence[Ask], models: Sequence[Served], with_floes: bool, check: Callable[[], None]) -> list["Pass"]:
+    def _opened(self, asks: Sequence[Ask], models: Sequence[Served], wanted: Collection[str], check: Callable[[], None]) -> list["Pass"]:
         """The scenes that references name: what they bring into memory counts as if the request had held it."""
         opened, pixels, size = [], 0, 0
         for ask in asks:
             check()
             scene = self._allowed.open(ask.address)
             height, width = scene.grid.shape
-            window = ask.window or Window(0, 0, height, width)
-            if window.row + window.height > height or window.col + window.width > width:
+            asked = ask.window or Window(0, 0, height, width)
+            rows, cols = min(asked.height, height - asked.row), min(asked.width, width - asked.col)
+            padded = (rows, cols) != (asked.height, asked.width)
+            if min(rows, cols) < 1 or (padded and "tile" not in wanted):  # tiles at the edge reach beyond
                 raise unusable(f"the window reaches beyond the scene, which has {height} rows and {width} columns.")
+            window = Window(asked.row, asked.col, rows, cols)
             model = _model_for(scene, models)
             config = model.engine.config
-            bands = scene.bands if with_floes else [band for band in scene.bands if band in (*config.bands, INCIDENCE)]
+            bands = scene.bands if "floes" in wanted else [band for band in scene.bands if band in (*config.bands, INCIDENCE)]
             # What the tiles that the window touches look at.
             around = window.padded(config.tile_px + config.halo_px + config.local_px, scene.grid.shape)
             pixels += window.height * window.width
             size += (4 * len(bands) + len(scene.masks)) * around.height * around.width
             self._limits.check_images(1, pixels, 1)
             self._limits.check_body(size)
-            opened.append(Pass(ArrayScene.of_part(scene, around, bands), window, model))
+            opened.append(Pass(ArrayScene.of_part(scene, around, bands), window, model, padded))
         return opened
 
 
 @dataclass(frozen=True)
 class Pass:
-    """An image or a part of a scene, in memory, and the model that reads it."""
+    """An image or a part of a scene, in memory, and the model that reads it; `padded` where more was asked for than the scene has."""
 
     scene: ArrayScene
     window: Window
     model: Served
+    padded: bool = False
 
 
 def _image(ask: Ask, models: Sequence[Served], with_floes: bool) -> Pass:
@@ -291,11 +298,17 @@ def plain(parameters: Any) -> dict[str, Any]:
     return dict(to_http_parameters(parameters)) if parameters else {}
 
 
-def _found(one: Pass, with_floes: bool, about: Mapping[str, Any], check: Callable[[], None]) -> Found:
+def _found(one: Pass, wanted: Collection[str], about: Mapping[str, Any], check: Callable[[], None]) -> Found:
     check()
     _observe(one)
     outlines = segment_window(one.model.engine, one.scene, one.window, progress=lambda _text, _share: check())
-    return Found(outlines, _floes(one, outlines, about) if with_floes else None)
+    return Found(outlines, _floes(one, outlines, about) if "floes" in wanted else None, _tile(one, outlines) if "tile" in wanted else None)
+
+
+def _tile(one: Pass, outlines: Outlines) -> dict[str, Any]:
+    """A window as a tile of `icegraph tiles`."""
+    grid = one.scene.grid
+    return tile_row(one.window, one.padded, grid.crs, grid.transform, f"{one.model.name} {one.model.version}", *judged(outlines))
 
 
 def _observe(one: Pass) -> None:
@@ -336,8 +349,7 @@ def _content_of(passes: Sequence[Pass]) -> str:
 
 
 def _prediction(found: Found, names: Sequence[str]) -> dict[str, Any]:
-    maps = {name: getattr(found.outlines, name) for name in names if name != "floes"}
-    return maps | ({"floes": found.floes} if "floes" in names else {})
+    return {name: getattr(found if name in _TEXTS else found.outlines, name) for name in names}
 
 
 def _v1_outputs(entry: Any, number: int) -> list[str]:
@@ -394,15 +406,16 @@ def _place(said: Mapping[str, Any]) -> Place | None:
     affine = Affine(*(_number(part) for part in transform))
     if not np.isfinite(affine[:6]).all() or affine.determinant == 0:
         raise unusable("transform cannot be inverted; give the image's own.")
+    if max(map(abs, (affine.a, affine.b, affine.d, affine.e))) > _PIXEL_M[1] or abs(affine.determinant) < _PIXEL_M[0] ** 2:
+        raise unusable(f"transform must be in metres, with pixels of {_PIXEL_M[0]:g} to {_PIXEL_M[1]:g} m.")
+    if max(abs(affine.c), abs(affine.f)) > _FURTHEST_M:
+        raise unusable(f"transform puts the image more than {_FURTHEST_M:g} m from the projection's origin; give the image's own.")
     crs = projected(said["crs"])
-    try:
-        time = datetime.fromisoformat(str(said["time"]))
-    except ValueError as error:
-        raise unusable("time must be as in 2026-11-21T10:30:00Z.") from error
+    time = moment(said["time"])
     pass_id = str(said.get("id", "request"))
     if not pass_id.isprintable() or not 0 < len(pass_id) <= 200:
         raise unusable("id must be a text of 1 to 200 printable characters.")
-    return Place(pass_id, time if time.tzinfo else time.replace(tzinfo=UTC), crs, affine)
+    return Place(pass_id, time, crs, affine)
 
 
 def _window(parts: Sequence[int]) -> Window:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from grpc import aio
 from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
@@ -86,8 +87,7 @@ async def run(settings: Settings, tell: Callable[[int, int], None], ending: asyn
         ready = asyncio.Event()
         gate = Gate("predict", 2 * cores() if settings.together else 1, settings.waiting)
         plane = _plane(settings, models, gate)
-        rest = _Rest(uvicorn.Config(make_app(plane, gate, settings.limits, ready.is_set), settings.host, settings.port, log_config=None))
-        rest.config.timeout_graceful_shutdown = settings.grace_s
+        rest = _Rest(_http(make_app(plane, gate, settings.limits, ready.is_set), settings))
         rpc, grpc_port = _rpc(settings, Servicer(plane, gate, ready.is_set))
         await rpc.start()
         answering = asyncio.create_task(rest.answer())
@@ -113,6 +113,20 @@ async def run(settings: Settings, tell: Callable[[int, int], None], ending: asyn
             rest.should_exit = True
             await asyncio.gather(rpc.stop(settings.grace_s), answering, loading, return_exceptions=True)
             await asyncio.to_thread(gate.close)
+
+
+def _http(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How HTTP is spoken: by h11, which ends a request whose head grows beyond 64 KiB; httptools takes heads of any size."""
+    return uvicorn.Config(
+        app,
+        settings.host,
+        settings.port,
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=settings.grace_s,
+    )
 
 
 def _plane(settings: Settings, models: ServedModels, gate: Gate) -> DataPlane:

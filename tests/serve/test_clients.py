@@ -98,6 +98,7 @@ def test_the_example_of_the_docs_shows_the_drift_that_was_measured_by_hand(serve
     text = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
     commands = [line for line in text.splitlines() if line.startswith("curl")]
     assert len(commands) == 2
+    assert "\n".join(commands) in (Path(__file__).parents[2] / "README.md").read_text()
     (tmp_path / "docs").symlink_to(Path(__file__).parents[2] / "docs")
     for command in commands:
         line = command.replace("localhost:8080", server.rest)
@@ -149,6 +150,11 @@ def test_grpc_refuses_as_rest_does(server: Address) -> None:
             with pytest.raises(grpc.RpcError) as refusal:
                 stub.ModelInfer(request)
             assert refusal.value.code() is status, refusal.value.details()
+        cut = grpc_request(pixels)
+        cut.raw_input_contents[0] = cut.raw_input_contents[0][:-3]  # no whole number of values
+        with pytest.raises(grpc.RpcError, match="5117 bytes were sent, and its shape") as refusal:
+            stub.ModelInfer(cut)
+        assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError) as refusal:
             stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="segmenter"))
         assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED

@@ -1,6 +1,8 @@
 """What goes wrong, and what the server does."""
 
+import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -85,6 +87,12 @@ def test_poisoned_requests_beside_good_ones_are_refused_alone(server: Address) -
         ({"crs": "/etc/passwd", "transform": "1,0,0,0,-1,0", "time": "2021-01-01"}, "EPSG number"),
         ({"crs": "EPSG:3413", "transform": "0,0,0,0,0,0", "time": "2021-01-01"}, "cannot be inverted"),
         ({"crs": "EPSG:3413", "transform": "1,0,0,0,-1,0", "time": "noon"}, "time must be"),
+        ({"crs": "EPSG:3413", "transform": "1,0,0,0,-1,0", "time": "9999-12-31T23:59:59-23:59"}, "of the years"),
+        ({"crs": "EPSG:3413", "transform": "1,0,0,0,-1,0", "time": "0001-01-01T00:00:00+23:59"}, "of the years"),
+        ({"crs": "EPSG:2225", "transform": "1,0,0,0,-1,0", "time": "2021-01-01"}, "metres"),  # feet
+        ({"crs": "EPSG:3413", "transform": "1e300,0,0,0,-1e300,0", "time": "2021-01-01"}, "with pixels of"),
+        ({"crs": "EPSG:3413", "transform": "1e-12,0,0,0,-1e-12,0", "time": "2021-01-01"}, "with pixels of"),
+        ({"crs": "EPSG:3413", "transform": "1,0,1e12,0,-1,0", "time": "2021-01-01"}, "origin"),
     ],
 )
 def test_what_the_model_cannot_use_is_told_by_the_field(server: Address, change: dict[str, str], told: str) -> None:
@@ -140,6 +148,25 @@ def test_bodies_over_the_limit_are_refused_before_they_are_read() -> None:
         except requests.ConnectionError:
             pass  # the server has hung up while more was sent
         assert post(server, INFER, image_request(image((101, 100))[None])).status_code == 413
+
+
+def test_heads_without_end_are_not_read(server: Address) -> None:
+    with socket.create_connection(server.rest.split(":")) as line:
+        line.sendall(f"POST {INFER} HTTP/1.1\r\nHost: x\r\n".encode())
+        with pytest.raises(OSError), contextlib.suppress(TimeoutError):  # it hangs up
+            line.settimeout(30)
+            for _ in range(100):
+                line.sendall(b"X: " + b"a" * (1 << 20) + b"\r\n")
+
+
+def test_a_client_that_leaves_while_it_sends_is_one_line_in_the_log(server: Address, caplog: pytest.LogCaptureFixture) -> None:
+    gone = _gone(server)
+    with caplog.at_level(logging.INFO):
+        with socket.create_connection(server.rest.split(":")) as line:
+            line.sendall(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+            time.sleep(0.2)
+        wait_until(lambda: _gone(server) > gone)
+    assert [record.getMessage() for record in caplog.records if record.name == "icegraph.serve" or record.exc_info] == ["request"]
 
 
 def test_over_the_limit_one_is_told_to_come_back(tmp_path: Path) -> None:

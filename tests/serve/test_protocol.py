@@ -88,6 +88,8 @@ def _request(**tensor: Any) -> dict[str, Any]:
         (_request(datatype="UINT8", data=[1, 256]), "UINT8"),
         (_request() | {"id": 7}, "id"),
         (_request() | {"outputs": [{"name": 1}]}, "output's name"),
+        (_request() | {"outputs": [{"name": "a", "parameters": {"binary_data": "no"}}]}, "binary_data must be true or false"),
+        (_request() | {"parameters": {"binary_data_output": 1}}, "binary_data_output must be true or false"),
         ({"inputs": _request()["inputs"] * 2}, "same name"),
     ],
 )

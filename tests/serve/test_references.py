@@ -15,10 +15,11 @@ from s3_relay import Relay
 from icegraph.errors import InputError
 from icegraph.grid import Window
 from icegraph.registry import SHIPPED
-from icegraph.segment import segment
+from icegraph.segment import load_segmenter, segment
 from icegraph.serve.references import AllowList
 from icegraph.serve.refusal import Refused, Why
-from icegraph.store import open_store
+from icegraph.store import open_store, sha256
+from icegraph.tiles import predict_tiles
 
 from .conftest import Address, ask_http, image, post, running, write_image_scene
 
@@ -100,10 +101,13 @@ def test_a_scene_by_reference_gives_what_segment_writes(stored: str, bucket: str
     from icegraph.scene import Scene
 
     segment(Scene.open(tmp_path / "scene"), SHIPPED / "segmenter-optical", tmp_path / "out")
+    model = SHIPPED / "segmenter-optical"
+    opened = Scene.open(tmp_path / "scene"), load_segmenter(model), f"segmenter-optical {sha256(model)[:12]}"
     with running(allow=(f"s3://{bucket}/scenes",)) as server:
         answer = post(server, INFER, scene_request(stored, "labels", "probability"))
         part = post(server, INFER, scene_request(f"{stored}/item.json", "probability", window="30,40,90,100"))
         floes = post(server, INFER, scene_request(stored, "floes", window="0,0,120,120"))
+        tile = post(server, INFER, scene_request(stored, "tile", window="96,96,96,96"))
         beyond = post(server, INFER, scene_request(stored, window="100,100,100,100"))
         missing = post(server, INFER, scene_request(f"s3://{bucket}/scenes/two"))
         elsewhere = post(server, INFER, scene_request(f"s3://{bucket}/secrets/one"))
@@ -117,6 +121,13 @@ def test_a_scene_by_reference_gives_what_segment_writes(stored: str, bucket: str
     assert found["icegraph"]["pass_id"] == "request"
     assert len(found["features"]) > 3
     assert (beyond.status_code, missing.status_code, elsewhere.status_code) == (422, 404, 403)
+    assert tile.status_code == 200, tile.text
+    predict_tiles(tmp_path / "scene", tmp_path / "tiles", opened=lambda _: opened, size=96)
+    (known,) = [row for row in json.loads((tmp_path / "tiles" / "tiles.json").read_text()) if (row["row"], row["col"]) == (96, 96)]
+    said = json.loads(tile.json()["outputs"][0]["data"][0])
+    assert said["padded"] and (said["height"], said["width"]) == (54, 74)
+    assert said["floes"] > 0 and said == {name: known[name] for name in said}
+    assert set(known) - set(said) == {"run_id", "tile", "input_sha256"}
     assert "150 rows and 170 columns" in beyond.json()["error"]
 
 

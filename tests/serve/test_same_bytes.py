@@ -20,7 +20,7 @@ from icegraph.scene import Scene
 from icegraph.segment import Engine, load_segmenter, predict_window, segment
 from icegraph.serve.geojson import to_geojson
 
-from .conftest import PLACE, Address, ask_grpc, ask_http, image, image_request, post, write_image_scene
+from .conftest import PLACE, Address, ask_grpc, ask_http, copy_models, image, image_request, post, running, write_image_scene
 
 MAPS = ("classes", "labels", "probability")
 
@@ -40,10 +40,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
     pixels = image()
     scene = write_image_scene(place / "scene", pixels)
     segment(scene, SHIPPED / "segmenter-optical", place / "out")
-    maps = {}
-    for name, file in zip(MAPS, ("classes", "labels", "floe_probability"), strict=True):
-        with rasterio.open(place / "out" / f"{file}.tif") as dataset:
-            maps[name] = dataset.read(1)
+    maps = read_maps(place / "out")
     assert maps["labels"].max() > 5
     return Batch(pixels, scene, place / "out", maps)
 
@@ -51,6 +48,14 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     return Engine(load_segmenter(SHIPPED / "segmenter-optical"))
+
+
+def read_maps(folder: Path) -> dict[str, NDArray[Any]]:
+    maps = {}
+    for name, file in zip(MAPS, ("classes", "labels", "floe_probability"), strict=True):
+        with rasterio.open(folder / f"{file}.tif") as dataset:
+            maps[name] = dataset.read(1)
+    return maps
 
 
 def assert_same(answer: dict[str, NDArray[Any]], number: int, batch: Batch) -> None:
@@ -92,6 +97,21 @@ def test_neither_the_batch_nor_its_order_nor_what_is_asked_beside_it_matters(ser
             assert_same(answer.result(), place, batch)
         for one in stray:
             one.result()
+
+
+@pytest.mark.parametrize("tile_px", [48, 112])
+def test_tiles_of_any_size_give_everywhere_what_segment_writes(tile_px: int, tmp_path: Path) -> None:
+    models = copy_models(tmp_path / "models", "segmenter-optical")
+    config = models / "segmenter-optical" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"tile_px": tile_px}))
+    pixels, other = image((100, 130)), image((100, 130), 2)
+    segment(write_image_scene(tmp_path / "scene", pixels), models / "segmenter-optical", tmp_path / "out")
+    known = Batch(pixels, Scene.open(tmp_path / "scene"), tmp_path / "out", read_maps(tmp_path / "out"))
+    with running(models) as own, ThreadPoolExecutor(4) as pool:
+        asked = [(ask, order) for ask in (ask_http, ask_grpc) for order in ([pixels, other], [other, pixels])]
+        answers = [(order, pool.submit(ask, own, np.stack(order), *MAPS)) for ask, order in asked]
+        for order, answer in answers:
+            assert_same(answer.result(), 0 if order[0] is pixels else 1, known)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
