@@ -7,6 +7,8 @@ from ice_fields import field, labelled_pass, seen
 from icegraph.errors import InputError
 from icegraph.graph import build_graph, read_graph
 from icegraph.graph.nodes import floe_nodes
+from icegraph.laptop import train_matcher
+from icegraph.progress import silent
 from icegraph.track.augment import Known, Stress, stressed_pair
 from icegraph.track.fit import fit_matcher, match
 from icegraph.track.follow import score
@@ -35,6 +37,17 @@ def test_matcher_of_some_seconds_matches_real_floes_of_seas_it_has_not_seen(shar
         right = sum(graph.passes[0].floes[link.floe] == graph.passes[1].floes[link.partner] for link in links)
         assert right / len(links) >= 0.99, case
         assert right / known >= 0.99, case
+
+
+def test_a_matcher_learns_from_floes_as_they_were_drawn(shared_data, tmp_path):
+    case = shared_data / "modis_floes" / "sea_of_okhostk-50km-20180412"
+    assert train_matcher([case], [case], tmp_path / "model", silent, steps=2, seed=0) == []
+    history = json.loads((tmp_path / "model" / "history.json").read_text())
+    assert history["train"][-1]["step"] == 2
+    assert "2 passes" in (tmp_path / "model" / "README.md").read_text()
+    read_matcher(tmp_path / "model")
+    with pytest.raises(InputError, match="no pass has known floes"):
+        train_matcher([case], [shared_data / "modis_floes" / "baffin_bay-200km-20060704"], tmp_path / "other", silent, steps=2, seed=0)
 
 
 def test_same_seed_gives_the_same_bytes(tmp_path):
