@@ -19,6 +19,10 @@ the brightness of either. *One* tells that Aqua's are matched with Aqua's drawn 
 Each row is the mean over the draws and seas. Beside it the F1 of the likelihood that the network begins with, of the nearest neighbour
 after the mean shift, and of the Hungarian method on place, area and shape. How much these three accept is chosen with the truth at hand,
 which the matcher does without.
+
+With `--outlines` the floes are also those that a segmenter outlined: DIR is what `benchmarks/regions.py DATA/modis_floes --keep DIR` left,
+whose segmenters have not seen the sea either. Precision is that of the matches between floes that are both among the drawn ones (IoU above
+a half); recall is over all floes drawn.
 """
 
 import argparse
@@ -48,12 +52,13 @@ from icegraph.graph.contour import middles
 from icegraph.graph.floes import ABOUT
 from icegraph.graph.nodes import spacing
 from icegraph.grid import Grid, Window
-from icegraph.scene import read_grid, write_band, write_item
+from icegraph.scene import Scene, read_grid, write_band, write_item
 from icegraph.track.assign import assign
 from icegraph.track.fit import fit_matcher
 from icegraph.track.follow import score
 from icegraph.track.link import link_tracks
 from icegraph.track.matcher import Matcher, MatcherConfig, read_matcher
+from icegraph.truth import overlap
 
 CASES = ("hudson_bay-100km-20060513", "sea_of_okhostk-50km-20180412", "east_siberian_sea-100km-20190612", "baffin_bay-200km-20060704")
 LOST, FAR, OUTLINE_PX, LARGE_PX = 0.3, 3.0, 0.5, 200
@@ -84,6 +89,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="matcher to judge; default: two, each for the seas that it has not seen")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of these")
     parser.add_argument("--keep", type=Path, help="folder for these; those that are there are not trained again")
+    parser.add_argument("--outlines", type=Path, metavar="DIR", help="match the outlines there too")
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
@@ -109,6 +115,12 @@ def main() -> None:
             each = " | ".join(f"{sea:.3f}" for sea in figures[:, 2])
             told = f"{mean[0]:.3f} | {mean[1]:.3f} | {mean[2]:.3f} | {each} | {mean[3]:.3f} | {mean[4]:.3f} | {mean[5]:.3f}"
             print(f"| {name} | {first} | {told} |", flush=True)
+        if given.outlines:
+            print("\n| outlined | matches | precision | recall |\n|-|-|-|-|")
+            outlined = [pool.submit(_outlined, models[case], given.outlines, given.data / "modis_floes" / case) for case in CASES]
+            for case, row in zip(CASES, outlined, strict=True):
+                number, precision, recall = row.result()
+                print(f"| {case.split('-')[0].replace('_', ' ')} | {number} | {precision:.3f} | {recall:.3f} |", flush=True)
 
 
 def _taught(seas: Mapping[str, Sequence[Table]], steps: int, keep: Path) -> Path:
@@ -130,6 +142,29 @@ def _judged(model: Path, terra: Table, aqua: Table, name: str, first: str, draws
         place = Path(temporary)
         trials = (make(*pair, np.random.default_rng([7, draw]), place) for draw in range(min(most or draws, draws)))
         return np.asarray(np.mean([_judge(read_matcher(model), trial, place) for trial in trials], axis=0))
+
+
+def _outlined(model: Path, outlines: Path, case: Path) -> tuple[int, float, float]:
+    """Matches of the floes that a segmenter outlined in both passes of a sea: their number, precision and recall."""
+    tables, names, drawn = [], [], []
+    for satellite in ("terra", "aqua"):
+        scene = Scene.open(outlines / "scenes" / f"{case.name}-{satellite}")
+        found = outlines / "found" / scene.id
+        table = floe_table(found, scene)
+        common = overlap(found / "labels.tif", case / f"{satellite}.labels.tif", scene.grid)
+        # The times in the items are nominal, and in some of them Aqua's comes first.
+        table.attrs[ABOUT]["time"] = f"2000-01-01T0{len(tables)}:00:00+00:00"
+        tables.append(table)
+        names.append(common.identities())
+        drawn.append(set(common.known.tolist()))
+    with tempfile.TemporaryDirectory() as place:
+        graph = _graph(Trial(*tables, 20_000.0), Path(place))
+    links = link_tracks(graph, [score(read_matcher(model), graph, 0)]).links
+    ends = [entry.floes for entry in graph.passes]
+    told = [(names[0].get(int(ends[0][k.floe])), names[1].get(int(ends[1][k.partner]))) for k in links]
+    judged = [pair for pair in told if None not in pair]
+    right = sum(one == other for one, other in judged)
+    return len(links), right / max(len(judged), 1), right / len(drawn[0] & drawn[1])
 
 
 def _without_brightness(table: Table) -> Table:
