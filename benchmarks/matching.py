@@ -137,7 +137,7 @@ def _taught(seas: Mapping[str, Sequence[Table]], steps: int, keep: Path) -> Path
 def _judged(model: Path, terra: Table, aqua: Table, name: str, first: str, draws: int) -> NDArray[np.float64]:
     """The mean figures [6] of `_judge` over the draws of one stress."""
     make, most, _ = _STRESSES[name]
-    pair = (terra, aqua) if first == "two" else (_without_brightness(aqua),) * 2
+    pair = (terra, aqua) if first == "two" else (_by_outline(aqua, 0), _by_outline(aqua, 1))
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         trials = (make(*pair, np.random.default_rng([7, draw]), place) for draw in range(min(most or draws, draws)))
@@ -167,9 +167,12 @@ def _outlined(model: Path, outlines: Path, case: Path) -> tuple[int, float, floa
     return len(links), right / max(len(judged), 1), right / len(drawn[0] & drawn[1])
 
 
-def _without_brightness(table: Table) -> Table:
+def _by_outline(table: Table, hours: int) -> Table:
+    """A pass some hours later, of whose floes no brightness is told."""
     out = table.drop(columns=[name for name in table if name.endswith(("_mean", "_std"))])
-    out.attrs = table.attrs
+    about = table.attrs[ABOUT]
+    time = datetime.fromisoformat(about["time"]) + timedelta(hours=hours)
+    out.attrs = {ABOUT: about | {"pass_id": f"{about['pass_id']}-{hours}", "time": time.isoformat()}}
     return out
 
 

@@ -92,8 +92,7 @@ class Matcher(nn.Module):
         """Score a pair: one result a round, the last is the best."""
         nodes = self.enter(pair.nodes)
         source, target = pair.candidates
-        seen = [(nodes[source] - nodes[target]).abs(), nodes[source] * nodes[target], pair.candidate_attributes]
-        state = self.compare(torch.cat(seen, dim=1))
+        state = _by_parts(self.compare, source, target, nodes, pair.candidate_attributes)
         scores: list[Scores] = []
         weight = pair.belief
         for step in self.rounds:
@@ -124,13 +123,13 @@ class _Round(nn.Module):
 
     def forward(self, pair: Pair, nodes: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Scores]:
         seen = self.within(nodes, pair.spatial, pair.spatial_attributes)
-        both = torch.cat([pair.candidates, pair.candidates.flip(0)], dim=1)
-        met = self.across(nodes, both, state.repeat(2, 1))
+        # One way at a time, as each way ends in the floes of one pass alone: less memory.
+        met = [self.across(nodes, way, state) for way in (pair.candidates.flip(0), pair.candidates)]
+        met = torch.cat([met[0][: pair.first], met[1][pair.first :]])
         nodes = self.node_norm(nodes + self.mix(torch.cat([seen, met], dim=1)))
         source, target = pair.candidates
         consensus, support = _consensus(pair, weight), self.supports(state, weight, pair)
-        told = [state, (nodes[source] - nodes[target]).abs(), nodes[source] * nodes[target], support, consensus]
-        state = self.state_norm(state + self.update(torch.cat(told, dim=1)))
+        state = self.state_norm(state + _by_parts(self.update, source, target, nodes, support, consensus, first=state))
         return nodes, state, self._choose(pair, nodes, state)
 
     def _choose(self, pair: Pair, nodes: Tensor, state: Tensor) -> Scores:
@@ -173,6 +172,17 @@ class _Supports(nn.Module):
             total = total.index_add(0, target, torch.cat([gate, sure * turn.cos(), sure * turn.sin(), sure], dim=1))
         plain, cos, sin, weighted = total.chunk(4, dim=1)
         return torch.cat([plain, weighted, torch.hypot(cos, sin + 1e-6), cos], dim=1) / 4
+
+
+def _by_parts(mlp: nn.Module, source: Tensor, target: Tensor, nodes: Tensor, *told: Tensor, first: Tensor | None = None) -> Tensor:
+    """What an MLP makes of candidates [E, …], their nodes and what is told of them, some at a time: all at once would fill the memory."""
+    parts = []
+    for start in range(0, max(source.shape[0], 1), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        one, other = nodes[source[part]], nodes[target[part]]
+        own = [] if first is None else [first[part]]
+        parts.append(mlp(torch.cat([*own, (one - other).abs(), one * other, *(values[part] for values in told)], dim=1)))
+    return torch.cat(parts)
 
 
 def _consensus(pair: Pair, weight: Tensor) -> Tensor:

@@ -175,8 +175,12 @@ def _supports(
     given = edges, ends, near, a.xy, b.xy, local, unlike.astype(np.float64), own_turn.astype(np.float64)
     place, numbers = _find_supports(*given)
     stretch, aside, turn, far, cost, rank = numbers.T
-    columns = (np.tanh(2 * stretch), np.tanh(aside), np.tanh(2 * np.hypot(stretch, aside)), np.abs(turn), far, np.exp(-cost / 4), rank)
-    return place, np.stack(columns, axis=1), turn
+    # Of many floes there are millions: one array, filled column by column.
+    attributes = np.empty((len(turn), SUPPORT_ATTRIBUTES), np.float32)
+    attributes[:, 0], attributes[:, 1] = np.tanh(2 * stretch), np.tanh(aside)
+    attributes[:, 2] = np.tanh(2 * np.hypot(stretch, aside))
+    attributes[:, 3], attributes[:, 4], attributes[:, 5], attributes[:, 6] = np.abs(turn), far, np.exp(-cost / 4), rank
+    return place, attributes, turn.copy()
 
 
 @compiled
@@ -236,4 +240,4 @@ def _find_supports(
                 best[rank, 5] = rank
                 numbers[count] = best[rank]
                 count += 1
-    return place[:, :count].copy(), numbers[:count].copy()
+    return place[:, :count], numbers[:count]  # what lies beyond was never touched and takes no memory
