@@ -81,7 +81,7 @@ def test_truth_of_a_made_pair_is_its_identities(seed):
 def test_without_stress_the_truth_is_whole_and_a_match_is_easy(matcher):
     nodes = floe_nodes(seen(field(60, np.random.default_rng(8)), "a", 0), 100.0)
     known = Known(nodes, np.arange(60))
-    calm = Stress(drop=0, shift=0.2, turn_deg=2, jitter=0, free=0, noise=0.1)
+    calm = Stress(drop=0, shift=0.2, turn_deg=2, jitter=0, free=0, noise=0.1, outline_px=0.1)
     pair, first, _ = stressed_pair(known, known, np.random.default_rng(1), calm)
     assert (first >= 0).all()
     assert set(match(read_matcher(matcher), pair)) == set(first)
