@@ -95,7 +95,7 @@ def _outlines(edges: Whole, shape: tuple[int, int], rest_px: Doubles, points: Do
         like = np.exp(fit - best[index])
         others = np.maximum(np.bincount(index, like, number)[index] - like, 0) / count[index]
         sides.append(best[index] + np.log(others + np.exp(chance - best[index])))
-    return fit - (sides[0] + sides[1]) / 2
+    return np.asarray(fit - (sides[0] + sides[1]) / 2, np.float64)
 
 
 def _band(difference: Doubles, noise: float, spread: float) -> Doubles:
@@ -129,5 +129,9 @@ def _marginals(edges: Whole, shape: tuple[int, int], odds: Doubles) -> tuple[Dou
         to_one = (to_one + 1 / (1 + np.maximum(np.bincount(other, part, shape[1])[other] - part, 0))) / 2
     belief = weight * to_one * to_other
     pair = belief / (1 + belief)
-    alone = [np.clip(1 - np.bincount(index, pair, number), LEAST, 1) for index, number in zip(edges, shape, strict=True)]
-    return np.clip(pair, LEAST, 1 - LEAST), alone[0], alone[1]
+    alone = _alone(one, shape[0], pair), _alone(other, shape[1], pair)
+    return np.asarray(np.clip(pair, LEAST, 1 - LEAST), np.float64), *alone
+
+
+def _alone(floe: Whole, number: int, pair: Doubles) -> Doubles:
+    return np.asarray(np.clip(1 - np.bincount(floe, pair, number), LEAST, 1), np.float64)
