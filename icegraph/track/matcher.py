@@ -115,17 +115,16 @@ class _Round(nn.Module):
         self.score = nn.Linear(width, 1)
         self.none = _mlp(2 * width + 2, width, 1)
         # Learning begins with what is known without it, and adds to that.
-        for last in (self.score, self.none[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        for last in (*self.score.parameters(), *self.none[-1].parameters()):
+            nn.init.zeros_(last)
         self.trust = nn.Parameter(torch.ones(()))
         self.node_norm, self.state_norm = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, pair: Pair, nodes: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Scores]:
         seen = self.within(nodes, pair.spatial, pair.spatial_attributes)
         # One way at a time, as each way ends in the floes of one pass alone: less memory.
-        met = [self.across(nodes, way, state) for way in (pair.candidates.flip(0), pair.candidates)]
-        met = torch.cat([met[0][: pair.first], met[1][pair.first :]])
+        back, forth = (self.across(nodes, way, state) for way in (pair.candidates.flip(0), pair.candidates))
+        met = torch.cat([back[: pair.first], forth[pair.first :]])
         nodes = self.node_norm(nodes + self.mix(torch.cat([seen, met], dim=1)))
         source, target = pair.candidates
         consensus, support = _consensus(pair, weight), self.supports(state, weight, pair)
