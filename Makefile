@@ -26,13 +26,14 @@ $(VENV)/installed: requirements.lock pyproject.toml
 run: $(VENV)/installed ## Simulate, train, track and report; INPUT="PASS PASS" tracks real passes with the trained model
 	@$(VENV)/bin/icegraph run $(INPUT) --out $(OUT) $(if $(MODEL),--model $(MODEL))
 
-# Optical from floes drawn by hand, whose imagery NASA has; radar and matcher from simulated fields.
+# Optical and matcher from floes drawn by hand, whose imagery NASA has; radar from simulated fields.
 models: $(VENV)/installed ## Train the shipped models anew, in about an hour
 	@$(VENV)/bin/icegraph fetch data/floes/imagery.json --out $(OUT)/imagery
 	@$(VENV)/bin/icegraph train $(OUT)/imagery --truth data/floes --steps 800 --out $(OUT)/shipped/segmenter-optical
+	@$(VENV)/bin/icegraph train $(OUT)/imagery --truth data/floes --network matcher --steps 400 --out $(OUT)/shipped/matcher
 	@$(VENV)/bin/icegraph run --fields 20 --steps 1500 --from-scratch --out $(OUT)/shipped/run
 	@rm -rf models && mkdir models
-	@cp -r $(foreach model,segmenter-optical run/training/models/segmenter-sar run/training/models/matcher,$(OUT)/shipped/$(model)) models/
+	@cp -r $(foreach model,segmenter-optical matcher run/training/models/segmenter-sar,$(OUT)/shipped/$(model)) models/
 
 test: $(VENV)/installed ## Run every test this machine can run
 	@$(VENV)/bin/python -m pytest -n 2

@@ -54,12 +54,13 @@ _UsageError = typer.BadParameter.mro()[1]  # Typer keeps its name to itself
 
 
 class Network(StrEnum):
-    """The networks of `icegraph.segment`, by name."""
+    """The networks of `icegraph.segment`, by name, and that of `icegraph.track`."""
 
     unet = "unet"
     linknet = "linknet"
     segformer = "segformer"
     threshold = "threshold"
+    matcher = "matcher"
 
 
 Passes = Annotated[
@@ -237,8 +238,11 @@ def train(
     seed: Seed = 0,
     registry: models.Place = models.REGISTRY,
 ) -> None:
-    """Train a segmenter on PASSes of which --truth knows floes, and track it; stopped and called again, it goes on."""
-    from icegraph.laptop import train_segmenter
+    """Train a segmenter on PASSes of which --truth knows floes, and track it; stopped and called again, it goes on.
+
+    A matcher (--network matcher) learns from the floes of --truth themselves, and takes --steps and --seed alone.
+    """
+    from icegraph.laptop import train_matcher, train_segmenter
     from icegraph.progress import silent
     from icegraph.registry import model_name, model_set
     from icegraph.segment.checkpoint import forget, state_beside
@@ -249,12 +253,18 @@ def train(
     settings: dict[str, Any] = {"pretrain_steps": pretrain_steps, "steps": steps, "batch": batch, "tile_px": tile_px, "seed": seed}
     settings |= {"hold_out": hold_out, "halo_px": min(64, tile_px), "state": state_beside(out)}
     with _Follower() as follower, _trained(out, leads()) as place, brought(passes) as there, brought(truth) as known:
+        if network is Network.matcher and start is not None:
+            raise InputError("--start", "is for segmenters: a matcher begins with random weights", "leave it out")
         if start is None:
             settings["network"] = {"arch": network.value}
         with _model(start) as named:
             if named is not None:
                 settings["start"] = model_set(named).segmenters[0]
-            refused = train_segmenter(_existing(there), known, place, follower if leads() else silent, **settings)
+            tell = follower if leads() else silent
+            if network is Network.matcher:
+                refused = train_matcher(_existing(there), known, place, tell, steps=steps, seed=seed)
+            else:
+                refused = train_segmenter(_existing(there), known, place, tell, **settings)
         if not leads():
             return
         with registry_at(registry) as (runs, _):

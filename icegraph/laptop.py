@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from icegraph.calibrate.settings import Radar, RadarSettings
 from icegraph.errors import InputError, ModelError, PassError
 from icegraph.ingest import Manifest, ingest
@@ -20,7 +22,7 @@ from icegraph.progress import Progress
 from icegraph.registry import SHIPPED, model_name, model_set
 from icegraph.scene import Scene, link_or_copy, scene_folders
 from icegraph.store import Refusal, atomic_dir, folder_beside, sha256
-from icegraph.truth import find_truth
+from icegraph.truth import IGNORE, find_truth, read_labels
 
 if TYPE_CHECKING:
     from icegraph.segment import Engine
@@ -368,6 +370,56 @@ def train_segmenter(passes: Sequence[Path], truth: Sequence[Path], out: Path, pr
             raise InputError(", ".join(map(str, passes)), f"are of {' and '.join(sensors)}", "train a model for each kind of sensor")
         fit_segmenter([scene.folder for scene in scenes], find_truth(truth), out, sensor=sensors[0], progress=progress, **settings)
     return [*manifest.refused, *refused]
+
+
+def train_matcher(passes: Sequence[Path], truth: Sequence[Path], out: Path, progress: Progress, *, steps: int, seed: int) -> list[Refusal]:
+    """Train a matcher on the known floes of passes, as they were drawn.
+
+    Args:
+        passes: Passes, in one or several seas.
+        truth: Label rasters, or folders of them (see `icegraph.truth`); a floe has one number in all rasters of a folder.
+        out: The model's folder.
+        progress: Is told where it stands.
+        steps: Training steps.
+        seed: Of all that is random.
+
+    Returns:
+        The passes refused.
+
+    Raises:
+        InputError: No pass has known floes.
+    """
+    from icegraph.graph import build_graph, read_floes
+    from icegraph.track.fit import fit_matcher
+
+    own_folder(out, "config.json")
+    known = find_truth(truth)
+    with folder_beside(out.with_name(f"{out.name}-scenes")) as work:
+        manifest = ingest(passes, work)
+        refused: list[Refusal] = []
+        taught: dict[str, dict[int, int]] = {}
+        for scene in _scenes(manifest, work, refused):
+            if scene.id in known:
+                floes = read_floes(_drawn_floes(scene, known[scene.id], work / "drawn" / scene.id))["floe_id"]
+                taught[scene.id] = {int(floe): int(floe) for floe in floes}
+        if not taught:
+            raise InputError(", ".join(map(str, passes)), "no pass has known floes", "give the truth of at least one")
+        build_graph([work / "drawn" / name for name in sorted(taught)], work / "graph")
+        fit_matcher(work / "graph", taught, out, steps=steps, seed=seed, progress=progress)
+    return [*manifest.refused, *refused]
+
+
+def _drawn_floes(scene: Scene, truth: Path, place: Path) -> Path:
+    """Floe table of a scene whose floes are those of a label raster."""
+    from icegraph.graph import write_floes
+    from icegraph.grid import Window
+    from icegraph.scene import write_band
+
+    place.mkdir(parents=True)
+    labels = read_labels(truth, scene.grid)
+    with write_band(place / "labels.tif", scene.grid, "uint32") as writer:
+        writer.write(Window(0, 0, *scene.grid.shape), np.where(labels == IGNORE, 0, labels).astype(np.uint32))
+    return write_floes(place, scene)
 
 
 def _scenes(manifest: Manifest, work: Path, refused: list[Refusal], radar: RadarSettings | None = None) -> Iterator[Scene]:

@@ -46,6 +46,7 @@ FEATURES = (
     Feature("touches_edge", 0.0, 1.0, 1.0),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
+AREA = NAMES.index("log_area_m2")
 PIXELS = NAMES.index("log_pixels")
 RADIOMETRY = slice(NAMES.index("brightness"), NAMES.index("texture") + 1)
 NOISE = np.array([feature.noise for feature in FEATURES], np.float32)
@@ -85,6 +86,13 @@ class Nodes:
     def turned(self, angle: NDArray[np.floating]) -> Self:
         """The nodes, each turned about its own middle by an angle [N], radians."""
         return replace(self, axis=(self.axis + angle).astype(np.float32), profile=turned(self.profile, angle))
+
+    def scaled(self, factor: float) -> Self:
+        """The nodes with all lengths, those of their pixels too, times a factor."""
+        features = self.features.copy()
+        features[:, AREA] += 2 * np.log(factor) / FEATURES[AREA].scale
+        lengths = {name: (getattr(self, name) * factor).astype(getattr(self, name).dtype) for name in ("xy", "size_m", "profile")}
+        return replace(self, features=features, **lengths)
 
     @property
     def pixel_m(self) -> NDArray[np.float32]:

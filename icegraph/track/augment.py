@@ -15,6 +15,7 @@ from icegraph.graph.profile import RAYS
 from icegraph.track.pair import Pair, make_pair
 
 UNKNOWN = -1
+_SCALE = 0.15, 2.0  # sensors show like ice at other pixels: what counts is told in pixels and spacings
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Stress:
     shift: float = 4.0
     turn_deg: float = 180.0
     jitter: float = 0.3
-    free: float = 0.35
-    dealt: float = 0.2
+    free: float = 0.45
+    dealt: float = 0.3
     scatter: float = 3.5
     noise: float = 1.3
     outline_px: float = 1.1
@@ -72,9 +73,11 @@ def stressed_pair(
     """
     same = a is b
     a, b = _crop(a, b, rng, most)
+    scale = float(np.exp(rng.uniform(*np.log(_SCALE))))
+    a, b = (replace(side, nodes=side.nodes.scaled(scale)) for side in (a, b))
     b, moved = _drift(b, a.nodes, rng, stress)
     a, b = (_measure(_lose(side, rng, stress), rng, stress, same=same) for side in (a, b))
-    reach = moved * rng.uniform(1.05, 2.0) + np.median(spacing(a.nodes.xy)) * rng.uniform(0.3, 2.0)
+    reach = moved * rng.uniform(1.05, 2.0) + np.median(spacing(a.nodes.xy)) * (rng.uniform(0.3, 2.0) if rng.random() < 0.7 else 6.0)
     order = rng.permutation(len(b.identity))
     b = b.take(order)
     edges, drift = candidate_edges(a.nodes, b.nodes, float(reach), count)

@@ -19,7 +19,8 @@ _SHARE = 0.4  # of the neighbours' weight that must agree
 _STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d
 _CHANCE = 0.1  # a wrong match agrees with its neighbours by chance
 _COHERENT = 0.1, 0.98  # share of the matches that move as their neighbours do, at least and at most
-_BEFORE = 9.0, 10.0  # what is taken to be known beforehand: so many matches that move along, of so many
+_BEFORE = 2.7, 3.0  # what is taken to be known beforehand: so many matches that move along, of so many
+_TOGETHER = 0.7  # less than this share of the matches moves along: the ice does not drift as one
 _ROUNDS = 10
 
 
@@ -64,7 +65,7 @@ def evidence(
     distance, near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))
     weight = np.concatenate([belief, pattern.correlation])[near] * (distance > 1e-6)
     agrees = _agrees(end - start, displacement[near], distance, size_m, weight)
-    if coherent <= _CHANCE:
+    if coherent <= _TOGETHER:
         return np.zeros(len(start))
     odds = coherent / _CHANCE, (1 - coherent) / (1 - _CHANCE)
     return np.log(np.where(agrees, *odds))

@@ -23,7 +23,8 @@ _NEIGHBOURS = 8  # links that tell how a floe would have drifted
 _PIECES = 3  # at most
 _NEAR_PIECES = 6  # tried
 _AREA = 0.15  # the pieces' area may differ by so much of the whole's
-_AWAY = 0.6  # of the whole's size: how far pieces may have gone from where they belong
+_AWAY = 0.6  # of the whole's size: how far pieces may have gone, together, from where they belong
+_APART = 1.6  # times as far may each of them be: pieces lie to either side, and drift apart
 _FIT = 0.75  # of the hulls
 _PLACE_M = 500.0
 _DOUBTFUL = 0.25  # log ratio of areas from which a match may be that of a floe with one piece of it
@@ -120,7 +121,7 @@ def _broken(
     way = np.median((b.nodes.xy[links[:, 1]] - a.nodes.xy[links[:, 0]])[near], axis=1)
     tree, found = cKDTree(b.nodes.xy[pieces]), []
     for whole, place in zip(wholes.tolist(), a.nodes.xy[wholes] + way, strict=True):
-        around = pieces[tree.query_ball_point(place, _AWAY * size_a[whole] + _PLACE_M)]
+        around = pieces[tree.query_ball_point(place, _APART * (_AWAY * size_a[whole] + _PLACE_M))]
         around = around[size_b[around] < 0.97 * size_a[whole]]
         around = around[np.argsort(-size_b[around], kind="stable")][:_NEAR_PIECES]
         for number in range(2, _PIECES + 1):

@@ -11,7 +11,8 @@ from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 from icegraph.track.assign import assign
 from icegraph.track.consensus import evidence, weigh
 
-_LEAST_BELIEF = 0.7
+_LEAST_BELIEF = 0.5
+_LITTLE_LOST = 0.8  # neighbours that take no more than this of a match's confidence say nothing against it
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
         chosen = index[assign(pair.edges[:, index], gain, (len(one), len(other)))]
         before = pair.confidence[chosen]
         belief = weigh(start[chosen], end[chosen], size[chosen], before, pair.pattern)
-        kept = (belief >= _LEAST_BELIEF) | (belief >= before)
+        kept = (belief >= _LEAST_BELIEF) | (belief >= _LITTLE_LOST * before)
         for edge, confidence in zip(chosen[kept], belief[kept], strict=True):
             floe, partner = (int(k) for k in pair.edges[:, edge])
             successor[pair.first][floe] = predecessor[pair.second][partner] = len(links)

@@ -1,5 +1,6 @@
 """A graph network that tells which floe is which.
 
+It begins with what outlines, brightness and places say by themselves (`likelihood`), and learns what to add to the log probabilities.
 Attention within a pass tells each floe about its neighbours; attention across passes compares it with its candidates; and between
 the rounds each candidate is checked against its surroundings: do the neighbours have partners that moved along (supports), and how far is
 the candidate's displacement from the one that the neighbours' present matches imply (consensus). A floe may have no partner: a dustbin
@@ -91,12 +92,11 @@ class Matcher(nn.Module):
         """Score a pair: one result a round, the last is the best."""
         nodes = self.enter(pair.nodes)
         source, target = pair.candidates
-        seen = [(nodes[source] - nodes[target]).abs(), nodes[source] * nodes[target], pair.candidate_attributes]
-        state = self.compare(torch.cat(seen, dim=1))
+        state = _by_parts(self.compare, source, target, nodes, pair.candidate_attributes)
         scores: list[Scores] = []
-        weight = torch.full((source.shape[0],), 0.1, dtype=state.dtype)
-        for number, step in enumerate(self.rounds):
-            nodes, state, score = step(pair, nodes, state, weight, first=number == 0)
+        weight = pair.belief
+        for step in self.rounds:
+            nodes, state, score = step(pair, nodes, state, weight)
             scores.append(score)
             # The rounds are trained each by its own loss: no gradient through the weights keeps training calm.
             weight = (score.first + score.second).mul(0.5).exp().detach()
@@ -114,22 +114,25 @@ class _Round(nn.Module):
         self.update = _mlp(width + 2 * width + self.supports.out + _CONSENSUS, 2 * width, width)
         self.score = nn.Linear(width, 1)
         self.none = _mlp(2 * width + 2, width, 1)
+        # Learning begins with what is known without it, and adds to that.
+        for last in (*self.score.parameters(), *self.none[-1].parameters()):
+            nn.init.zeros_(last)
+        self.trust = nn.Parameter(torch.ones(()))
         self.node_norm, self.state_norm = nn.LayerNorm(width), nn.LayerNorm(width)
 
-    def forward(self, pair: Pair, nodes: Tensor, state: Tensor, weight: Tensor, *, first: bool) -> tuple[Tensor, Tensor, Scores]:
+    def forward(self, pair: Pair, nodes: Tensor, state: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Scores]:
         seen = self.within(nodes, pair.spatial, pair.spatial_attributes)
-        both = torch.cat([pair.candidates, pair.candidates.flip(0)], dim=1)
-        met = self.across(nodes, both, state.repeat(2, 1))
+        # One way at a time, as each way ends in the floes of one pass alone: less memory.
+        back, forth = (self.across(nodes, way, state) for way in (pair.candidates.flip(0), pair.candidates))
+        met = torch.cat([back[: pair.first], forth[pair.first :]])
         nodes = self.node_norm(nodes + self.mix(torch.cat([seen, met], dim=1)))
         source, target = pair.candidates
-        consensus = torch.zeros((source.shape[0], _CONSENSUS), dtype=state.dtype) if first else _consensus(pair, weight)
-        support = self.supports(state, weight, pair)
-        told = [state, (nodes[source] - nodes[target]).abs(), nodes[source] * nodes[target], support, consensus]
-        state = self.state_norm(state + self.update(torch.cat(told, dim=1)))
+        consensus, support = _consensus(pair, weight), self.supports(state, weight, pair)
+        state = self.state_norm(state + _by_parts(self.update, source, target, nodes, support, consensus, first=state))
         return nodes, state, self._choose(pair, nodes, state)
 
     def _choose(self, pair: Pair, nodes: Tensor, state: Tensor) -> Scores:
-        score = self.score(state)[:, 0]
+        score = self.score(state)[:, 0] + self.trust * pair.belief.log()
         sides = []
         number = pair.first + pair.second
         for index in pair.candidates:
@@ -137,6 +140,7 @@ class _Round(nn.Module):
             mean = scatter(state, index, dim_size=number, reduce="mean")
             count = torch.bincount(index, minlength=number).to(score.dtype)
             none = self.none(torch.cat([nodes, mean, best[:, None], torch.log1p(count)[:, None]], dim=1))[:, 0]
+            none = none + self.trust * pair.alone.log()
             everyone = torch.cat([score, none])
             place = torch.cat([index, torch.arange(number)])
             chance = softmax(everyone, place, num_nodes=number).clamp_min(1e-9).log()
@@ -167,6 +171,17 @@ class _Supports(nn.Module):
             total = total.index_add(0, target, torch.cat([gate, sure * turn.cos(), sure * turn.sin(), sure], dim=1))
         plain, cos, sin, weighted = total.chunk(4, dim=1)
         return torch.cat([plain, weighted, torch.hypot(cos, sin + 1e-6), cos], dim=1) / 4
+
+
+def _by_parts(mlp: nn.Module, source: Tensor, target: Tensor, nodes: Tensor, *told: Tensor, first: Tensor | None = None) -> Tensor:
+    """What an MLP makes of candidates [E, …], their nodes and what is told of them, some at a time: all at once would fill the memory."""
+    parts = []
+    for start in range(0, max(source.shape[0], 1), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        one, other = nodes[source[part]], nodes[target[part]]
+        own = [] if first is None else [first[part]]
+        parts.append(mlp(torch.cat([*own, (one - other).abs(), one * other, *(values[part] for values in told)], dim=1)))
+    return torch.cat(parts)
 
 
 def _consensus(pair: Pair, weight: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from icegraph.calibrate.compiled import compiled
-from icegraph.graph.nodes import NOISE, Nodes, spacing
-from icegraph.graph.profile import best_fit
+from icegraph.graph.nodes import NOISE, RADIOMETRY, Nodes, spacing
+from icegraph.graph.profile import RAYS, best_fit
+from icegraph.track.likelihood import Beliefs, beliefs
 
 SPATIAL_ATTRIBUTES = 4
-CANDIDATE_GEOMETRY = 8
+CANDIDATE_GEOMETRY = 10
 SUPPORT_ATTRIBUTES = 7
 _SUPPORTS = 2  # partners kept of each neighbour: the one expected, and one in case of doubt
 _SUPPORT_NEIGHBOURS = 8
@@ -35,6 +36,8 @@ class Pair:
         spatial_attributes: [S, SPATIAL_ATTRIBUTES].
         candidates: Candidate edges [2, E], node → node.
         candidate_attributes: [E, F + CANDIDATE_GEOMETRY].
+        belief: Probability of each candidate before anything is learnt [E], see `likelihood`.
+        alone: Probability that each node has no partner [N], likewise.
         way: Displacement of each candidate [E, 2] in mean spacings.
         place: Position of each node [N, 2] in mean spacings.
         supports: [2, P], supporting candidate → supported one.
@@ -49,6 +52,8 @@ class Pair:
     spatial_attributes: Tensor
     candidates: Tensor
     candidate_attributes: Tensor
+    belief: Tensor
+    alone: Tensor
     way: Tensor
     place: Tensor
     supports: Tensor
@@ -85,6 +90,8 @@ def make_pair(
     rest_px = rest / np.maximum(a.pixel_m[edges[0]], b.pixel_m[edges[1]])
     outline = np.stack([4 * (1 - fit), 4 * (1 - unturned), np.log(rest_px + 0.1)], axis=1)
     alike = np.minimum(unlike**2, 9).mean(axis=1) + np.minimum(rest_px, 6)
+    known = _beliefs(a, b, edges, rest_px, np.stack([from_a, from_a - drift[edges[0]]]) / reach_m)
+    outline = np.concatenate([outline, _log_odds(known.pair)[:, None] / 4, np.log(rest_px / known.rest_px + 0.1)[:, None]], axis=1)
     supports, attributes, turn = _supports(a, b, edges, near_a, local, alike, own_turn)
     nodes = np.concatenate([a.features, b.features])
     return Pair(
@@ -95,6 +102,8 @@ def make_pair(
         _float(np.concatenate([attribute for _, attribute in spatial])),
         torch.from_numpy(edges + np.array([[0], [len(a)]])),
         _float(np.concatenate([np.tanh(np.abs(unlike) / 3), outline, _geometry(a, b, edges, from_a, drift, local, reach_m)], axis=1)),
+        _float(known.pair),
+        _float(np.concatenate([known.first, known.second])),
         _float(from_a / unit),
         _float((np.concatenate([a.xy, b.xy]) - (a.xy.mean(axis=0) if len(a) else 0.0)) / unit),
         torch.from_numpy(supports),
@@ -105,6 +114,17 @@ def make_pair(
 
 def _float(values: NDArray[np.floating]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+
+def _beliefs(a: Nodes, b: Nodes, edges: NDArray[np.int64], rest_px: NDArray[np.floating], ways: NDArray[np.float64]) -> Beliefs:
+    around = [2 * np.pi * side.profile.mean(axis=1, dtype=float) / side.pixel_m for side in (a, b)]
+    points = np.clip((around[0][edges[0]] + around[1][edges[1]]) / 2, 8, RAYS)
+    bright = (a.features[edges[0]] - b.features[edges[1]])[:, RADIOMETRY].astype(float)
+    return beliefs(edges, (len(a), len(b)), rest_px.astype(float), points, bright, np.hypot(ways[..., 0], ways[..., 1]))
+
+
+def _log_odds(chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.log(chance / (1 - chance)))
 
 
 def _spatial(
@@ -155,8 +175,12 @@ def _supports(
     given = edges, ends, near, a.xy, b.xy, local, unlike.astype(np.float64), own_turn.astype(np.float64)
     place, numbers = _find_supports(*given)
     stretch, aside, turn, far, cost, rank = numbers.T
-    columns = (np.tanh(2 * stretch), np.tanh(aside), np.tanh(2 * np.hypot(stretch, aside)), np.abs(turn), far, np.exp(-cost / 4), rank)
-    return place, np.stack(columns, axis=1), turn
+    # Of many floes there are millions: one array, filled column by column.
+    attributes = np.empty((len(turn), SUPPORT_ATTRIBUTES), np.float32)
+    attributes[:, 0], attributes[:, 1] = np.tanh(2 * stretch), np.tanh(aside)
+    attributes[:, 2] = np.tanh(2 * np.hypot(stretch, aside))
+    attributes[:, 3], attributes[:, 4], attributes[:, 5], attributes[:, 6] = np.abs(turn), far, np.exp(-cost / 4), rank
+    return place, attributes, turn.copy()
 
 
 @compiled
@@ -216,4 +240,4 @@ def _find_supports(
                 best[rank, 5] = rank
                 numbers[count] = best[rank]
                 count += 1
-    return place[:, :count].copy(), numbers[:count].copy()
+    return place[:, :count], numbers[:count]  # what lies beyond was never touched and takes no memory
