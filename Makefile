@@ -34,8 +34,9 @@ models: $(VENV)/installed ## Train the shipped models anew, in about an hour
 	@rm -rf models && mkdir models
 	@cp -r $(foreach model,segmenter-optical run/training/models/segmenter-sar run/training/models/matcher,$(OUT)/shipped/$(model)) models/
 
+# A module's tests stay with one worker: they share what takes long to make.
 test: $(VENV)/installed ## Run every test this machine can run
-	@$(VENV)/bin/python -m pytest -n 2
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/installed ## ruff and mypy --strict
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
