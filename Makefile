@@ -78,7 +78,7 @@ image = @docker build --file images/Dockerfile --tag $(IMAGES)/icegraph-$(1):$(T
 
 images: ## Build the images pipeline, train and serve, with Docker
 	@command -v docker >/dev/null || { echo "Docker is not on the PATH: install it" >&2; exit 1; }
-	$(call image,pipeline,--target stages --build-arg EXTRA=stages)
+	$(call image,pipeline,--target stages --build-arg EXTRA=stages --build-arg TORCH=cpu)
 	$(call image,train,--target stages --build-arg EXTRA=stages --build-arg TORCH=$(TORCH))
 	$(call image,serve,--target serve)
 	@docker images --filter reference='$(IMAGES)/icegraph-*:$(TAG)'
