@@ -1,6 +1,6 @@
 # The front door. `make run` and `make test` set up all that they need in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help run models images test lint check audit compile s3 s3-down cluster submit predict cluster-down clean
+.PHONY: help run models images test lint check audit lock compile s3 s3-down cluster submit predict cluster-down clean
 
 VENV := .venv
 PYTHON ?= python3.11
@@ -35,8 +35,9 @@ models: $(VENV)/installed ## Train the shipped models anew, in about an hour
 	@rm -rf models && mkdir models
 	@cp -r $(foreach model,segmenter-optical matcher run/training/models/segmenter-sar,$(OUT)/shipped/$(model)) models/
 
+# A module's tests stay with one worker: they share what takes long to make.
 test: $(VENV)/installed ## Run every test this machine can run
-	@$(VENV)/bin/python -m pytest -n 2
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/installed ## ruff and mypy --strict
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
@@ -52,7 +53,17 @@ check: $(VENV)-check/installed ## Check workflows, Dockerfiles and rendered mani
 	@PATH="$(CURDIR)/$(VENV)-check/bin:$$PATH" OUT=$(OUT)/check .ci/check
 
 audit: $(VENV)-check/installed ## Look up known vulnerabilities of what requirements.lock names (needs the Internet)
-	@$(VENV)-check/bin/pip-audit --progress-spinner off --disable-pip --no-deps --requirement requirements.lock
+	@mkdir -p $(OUT) && sed -n 's/^\([^ ]*==[^ ]*\).*/\1/p' requirements.lock >$(OUT)/named.txt
+	@$(VENV)-check/bin/pip-audit --progress-spinner off --disable-pip --no-deps --requirement $(OUT)/named.txt
+
+# torch alone has no SHA-256 there: its builds for CPUs and for CUDA are of one version.
+lock: $(VENV)/installed ## Pin what pyproject.toml asks for, each package by its version and the SHA-256 of its files
+	@$(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --all-extras --generate-hashes --upgrade-package torch \
+	  --python $(VENV)/bin/python --output-file requirements.lock pyproject.toml
+	@awk '/^torch==/ {sub(/\+.*| .*/, ""); print; skip = 1; next} /^[^ ]/ {skip = 0} !skip' requirements.lock >requirements.new
+	@mv requirements.new requirements.lock
+	@$(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --no-deps --generate-hashes \
+	  --python $(VENV)/bin/python --output-file requirements-check.lock requirements-check.lock
 
 compile: $(VENV)/installed ## Recompile the pipelines into pipelines/compiled
 	@$(VENV)/bin/python -m pipelines
@@ -68,7 +79,7 @@ image = @docker build --file images/Dockerfile --tag $(IMAGES)/icegraph-$(1):$(T
 
 images: ## Build the images pipeline, train and serve, with Docker
 	@command -v docker >/dev/null || { echo "Docker is not on the PATH: install it" >&2; exit 1; }
-	$(call image,pipeline,--target stages --build-arg EXTRA=stages)
+	$(call image,pipeline,--target stages --build-arg EXTRA=stages --build-arg TORCH=cpu)
 	$(call image,train,--target stages --build-arg EXTRA=stages --build-arg TORCH=$(TORCH))
 	$(call image,serve,--target serve)
 	@docker images --filter reference='$(IMAGES)/icegraph-*:$(TAG)'

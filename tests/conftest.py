@@ -1,6 +1,8 @@
 """What the tests share."""
 
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,11 @@ from pathlib import Path
 import pytest
 from s3_relay import Relay
 
+from components import IMAGES, TAG
+
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+# The workers share the cores: threads that spin while they wait for one another cost the tests that train more than twice the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +55,18 @@ def relay(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint)
     yield relay
     relay.close()
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, str]:
+    """The images, by their short names; built where they are not."""
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        pytest.skip("no Docker: install it and start its daemon")
+    base = "python:3.11-slim-bookworm"
+    if subprocess.run(["docker", "image", "inspect", base], capture_output=True, check=False).returncode:
+        pulled = subprocess.run(["docker", "pull", "--quiet", base], capture_output=True, text=True, check=False)
+        if pulled.returncode:
+            pytest.skip(f"Docker has no {base} and gets none: {pulled.stderr.strip()[:200]}")
+    made = subprocess.run(["make", "images", "TORCH=cpu"], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, (made.stdout + made.stderr)[-4000:]
+    return {name: f"{IMAGES}/icegraph-{name}:{TAG}" for name in ("pipeline", "train", "serve")}

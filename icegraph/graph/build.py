@@ -8,7 +8,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -92,10 +92,17 @@ class GraphPair:
 
 @dataclass(frozen=True)
 class Graph:
-    """Passes in time order and the pairs among them that may share floes."""
+    """Passes in time order and the pairs among them that may share floes.
+
+    Args:
+        passes: In time order.
+        pairs: Among them, by index.
+        about: How it was made, and from what.
+    """
 
     passes: list[GraphPass]
     pairs: list[GraphPair]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seas(self) -> NDArray[np.int64]:
@@ -112,14 +119,18 @@ def build_graph(
     scenes: Mapping[str, Path] | None = None,
     max_speed_m_s: float = 1.0,
 ) -> None:
-    """Build the graph of several passes and write it to the folder `out`.
+    """Make the graph of several passes and write it to the folder `out`: see `make_graph`."""
+    write_graph(make_graph(tables, scenes=scenes, max_speed_m_s=max_speed_m_s), out)
+
+
+def make_graph(tables: Sequence[Path | gpd.GeoDataFrame], *, scenes: Mapping[str, Path] | None = None, max_speed_m_s: float = 1.0) -> Graph:
+    """Make the graph of several passes.
 
     Pairs are passes whose footprints overlap: each pass with the next ones in time, up to `MAX_STEP` further, so that tracks bridge passes
     that miss a floe. A floe may have moved `max_speed_m_s` × the time between, plus the uncertainty of its place.
 
     Args:
         tables: Floe tables, or `floes.parquet` files, or the segment folders they lie in; any order.
-        out: Graph folder to write.
         scenes: Pass id → folder of its scene; passes whose scenes are given are compared pixel by pixel too.
         max_speed_m_s: Fastest drift, metres a second.
 
@@ -141,7 +152,37 @@ def build_graph(
     about = {"parameters": {"max_speed_m_s": max_speed_m_s, "max_candidates": CANDIDATES, "max_step": MAX_STEP}}
     parents = ((entry.id, parent) for entry in passes for parent in entry.table.attrs[ABOUT]["icegraph:parents"])
     about |= lineage([(f"{name} {parent['name']}", parent["sha256"]) for name, parent in parents])
-    _write(Graph(passes, pairs), out, about)
+    return Graph(passes, pairs, about)
+
+
+def write_graph(graph: Graph, out: Path) -> None:
+    """Write a graph to the folder `out`, whole or not at all."""
+    tensors = {f"nodes.{field.name}": np.concatenate([getattr(p.nodes, field.name) for p in graph.passes]) for field in fields(Nodes)}
+    tensors["spatial"] = _spatial(graph)
+    for number, pair in enumerate(graph.pairs):
+        ice = pair.pattern
+        tensors |= {f"candidates.{number}": pair.candidates, f"drift.{number}": pair.drift}
+        tensors[f"pattern.{number}"] = np.column_stack([ice.xy, ice.shift, ice.correlation])
+    with atomic_dir(out) as folder:
+        # Safetensors takes the bytes as they lie, whatever the strides.
+        (folder / "graph.safetensors").write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+        (folder / "graph.json").write_text(description(graph))
+        _all_floes(graph).to_parquet(folder / FILE, index=False)
+
+
+def description(graph: Graph) -> str:
+    """What `graph.json` says."""
+    passes = [
+        {"id": p.id, "time": p.time.isoformat(), "crs": p.crs, "pixel_m": p.pixel_m, "bounds": list(p.bounds), "floes": len(p.nodes)}
+        for p in graph.passes
+    ]
+    pairs = [
+        {"first": p.first, "second": p.second, "reach_m": p.reach_m, "candidates": p.candidates.shape[1]}
+        | {"pattern": {"patch_m": p.pattern.patch_m, "pixel_m": p.pattern.pixel_m}}
+        for p in graph.pairs
+    ]
+    everything = {**graph.about, "features": list(NAMES), "neighbours": NEIGHBOURS, "passes": passes, "pairs": pairs}
+    return json.dumps(everything, indent=1, sort_keys=True) + "\n"
 
 
 def read_graph(folder: Path) -> Graph:
@@ -179,7 +220,7 @@ def read_graph(folder: Path) -> Graph:
         ]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(folder, f"not a readable graph ({error})", "name a folder that `graph` wrote") from error
-    return Graph(passes, pairs)
+    return Graph(passes, pairs, {name: value for name, value in about.items() if name not in ("passes", "pairs", "features", "neighbours")})
 
 
 def _read_passes(tables: Sequence[Path | gpd.GeoDataFrame]) -> list[GraphPass]:
@@ -214,30 +255,6 @@ def _overlap(one: GraphPass, other: GraphPass) -> bool:
 
 def _pattern(table: NDArray[np.float64], about: Mapping[str, float]) -> PatternDrift:
     return PatternDrift(table[:, :2], table[:, 2:4], table[:, 4], **about)
-
-
-def _write(graph: Graph, out: Path, about: dict[str, Any]) -> None:
-    passes = [
-        {"id": p.id, "time": p.time.isoformat(), "crs": p.crs, "pixel_m": p.pixel_m, "bounds": list(p.bounds), "floes": len(p.nodes)}
-        for p in graph.passes
-    ]
-    pairs = [
-        {"first": p.first, "second": p.second, "reach_m": p.reach_m, "candidates": p.candidates.shape[1]}
-        | {"pattern": {"patch_m": p.pattern.patch_m, "pixel_m": p.pattern.pixel_m}}
-        for p in graph.pairs
-    ]
-    tensors = {f"nodes.{field.name}": np.concatenate([getattr(p.nodes, field.name) for p in graph.passes]) for field in fields(Nodes)}
-    tensors["spatial"] = _spatial(graph)
-    for number, pair in enumerate(graph.pairs):
-        ice = pair.pattern
-        tensors |= {f"candidates.{number}": pair.candidates, f"drift.{number}": pair.drift}
-        tensors[f"pattern.{number}"] = np.column_stack([ice.xy, ice.shift, ice.correlation])
-    with atomic_dir(out) as folder:
-        # Safetensors takes the bytes as they lie, whatever the strides.
-        (folder / "graph.safetensors").write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
-        everything = about | {"features": list(NAMES), "neighbours": NEIGHBOURS, "passes": passes, "pairs": pairs}
-        (folder / "graph.json").write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
-        _all_floes(graph).to_parquet(folder / FILE, index=False)
 
 
 def _spatial(graph: Graph) -> NDArray[np.int64]:

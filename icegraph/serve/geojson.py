@@ -159,7 +159,7 @@ def _typed(table: gpd.GeoDataFrame, about: Mapping[str, Any]) -> gpd.GeoDataFram
 
 def _plain(value: Any) -> Any:
     """A cell as JSON knows it."""
-    if isinstance(value, np.ndarray):  # lists in a column, as the parents of a track
+    if isinstance(value, np.ndarray | list):  # lists in a column, as the parents of a track
         return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         value = value.item()

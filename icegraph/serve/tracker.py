@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import orjson
-import pandas as pd
 from kserve.model import Model
 from kserve.protocol.infer_type import InferRequest, InferResponse
 
 from icegraph.errors import ModelError
-from icegraph.graph import build_graph
+from icegraph.graph import make_graph
+from icegraph.graph.build import description
 from icegraph.registry.model_set import MATCHER
 from icegraph.serve.account import IMAGES, account
 from icegraph.serve.gate import Gate
@@ -95,26 +94,25 @@ class TrackerModel(Model):  # type: ignore[misc] # KServe has no types
 
 def _tracked(said: Sequence[Any], model: Served, wanted: Sequence[str], fastest: float, check: Callable[[], None]) -> dict[str, Any]:
     """Results by name: matches as records, tracks and forecast as GeoJSON, drift as the bytes of a NetCDF file."""
-    from icegraph.track.follow import track
+    from icegraph.track.follow import follow
 
     tables = []
     for number, one in enumerate(said):
         check()
         tables.append(floe_table_of(one, number))
-    with tempfile.TemporaryDirectory(prefix="icegraph-") as place:
-        work = Path(place)
-        build_graph(tables, work / "graph", max_speed_m_s=fastest)
-        check()
-        track(work / "graph", model.folder, work / "tracks")
-        results: dict[str, Any] = {}
-        for name in wanted:
-            path = work / "tracks" / f"{name}.parquet"
-            if name == "drift":
-                results[name] = (work / "tracks" / "drift.nc").read_bytes()
-            elif name == "matches":
-                results[name] = to_records(pd.read_parquet(path))
-            else:
-                results[name] = to_geojson(gpd.read_parquet(path))
+    graph = make_graph(tables, max_speed_m_s=fastest)
+    check()
+    found = follow(graph, model.folder, hashlib.sha256(description(graph).encode()).hexdigest())
+    results: dict[str, Any] = {}
+    for name in wanted:
+        if name == "drift":
+            with tempfile.TemporaryDirectory(prefix="icegraph-") as place:
+                found.write_drift(Path(place) / "drift.nc")
+                results[name] = (Path(place) / "drift.nc").read_bytes()
+        elif name == "matches":
+            results[name] = to_records(found.matches)
+        else:
+            results[name] = to_geojson(getattr(found, name))
     return results
 
 

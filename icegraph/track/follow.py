@@ -1,8 +1,10 @@
 """From a graph and a matcher to matches, tracks, drift and forecast."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -27,10 +29,31 @@ class NothingToTrackError(InputError):
     """Passes that are well, of which no two show the same place."""
 
 
-def track(graph: Path, model: Path, out: Path) -> None:
-    """Track the floes of a graph; writes matches.parquet, tracks.parquet, drift.nc and forecast.parquet into `out`.
+@dataclass(frozen=True)
+class Followed:
+    """What became of the floes of a graph.
 
-    The tables and the file name their parents in their attributes under `icegraph`.
+    Args:
+        matches: Which floe is which, a row a link.
+        tracks: A row a sighting.
+        forecast: Where the floes of live tracks will be.
+        about: Lineage, which the tables have too, in their attributes under `icegraph`.
+    """
+
+    matches: pd.DataFrame
+    tracks: gpd.GeoDataFrame
+    forecast: gpd.GeoDataFrame
+    about: dict[str, Any]
+    _graph: Graph
+    _vectors: Vectors
+
+    def write_drift(self, path: Path) -> None:
+        """Write the drift field; see `icegraph.track.drift.write_drift`."""
+        write_drift(self._graph, self._vectors, path, self.about)
+
+
+def track(graph: Path, model: Path, out: Path) -> None:
+    """Track the floes of a graph folder; writes matches.parquet, tracks.parquet, drift.nc and forecast.parquet into `out`.
 
     Args:
         graph: Graph folder.
@@ -42,23 +65,40 @@ def track(graph: Path, model: Path, out: Path) -> None:
         InputError: The graph cannot be read.
         ModelError: The matcher cannot be read.
     """
-    loaded = read_graph(graph)
-    names = ", ".join(entry.id for entry in loaded.passes)
-    if len(loaded.passes) < 2:
+    found = follow(read_graph(graph), model, sha256(graph / "graph.json"))
+    with atomic_dir(out) as folder:
+        for name in ("matches", "tracks", "forecast"):
+            getattr(found, name).to_parquet(folder / f"{name}.parquet", index=False)
+        found.write_drift(folder / "drift.nc")
+
+
+def follow(graph: Graph, model: Path, graph_sha256: str) -> Followed:
+    """Track the floes of a graph.
+
+    Args:
+        graph: The graph.
+        model: Matcher folder.
+        graph_sha256: Of its `graph.json`, for the lineage.
+
+    Raises:
+        NothingToTrackError: The graph has one pass, or no two passes overlap.
+        ModelError: The matcher cannot be read.
+    """
+    names = ", ".join(entry.id for entry in graph.passes)
+    if len(graph.passes) < 2:
         raise NothingToTrackError(names, "is the only pass, so no floe can be followed", "add a pass of the same place at another time")
-    if not loaded.pairs:
+    if not graph.pairs:
         raise NothingToTrackError(names, "no two of these passes overlap, so no floe can be followed", "add passes of the same place")
     matcher = read_matcher(model)
-    tracks = without_breaks(loaded, link_tracks(loaded, [score(matcher, loaded, number) for number in range(len(loaded.pairs))]))
-    vectors = drift_vectors(loaded, tracks.links)
-    sightings, ahead = _follow(loaded, tracks, vectors)
-    parents = {"graph.json": graph / "graph.json"} | {f"matcher {name}": model / name for name in ("config.json", "model.safetensors")}
-    about = lineage([(name, sha256(path)) for name, path in parents.items()])
-    with atomic_dir(out) as folder:
-        for name, table in {"matches": _matches(loaded, tracks.links), "tracks": sightings, "forecast": ahead}.items():
-            table.attrs[ABOUT] = about
-            table.to_parquet(folder / f"{name}.parquet", index=False)
-        write_drift(loaded, vectors, folder / "drift.nc", about)
+    tracks = without_breaks(graph, link_tracks(graph, [score(matcher, graph, number) for number in range(len(graph.pairs))]))
+    vectors = drift_vectors(graph, tracks.links)
+    sightings, ahead = _follow(graph, tracks, vectors)
+    parents = [(f"matcher {name}", sha256(model / name)) for name in ("config.json", "model.safetensors")]
+    about = lineage([("graph.json", graph_sha256), *parents])
+    matches = _matches(graph, tracks.links)
+    for table in (matches, sightings, ahead):
+        table.attrs[ABOUT] = about
+    return Followed(matches, sightings, ahead, about, graph, vectors)
 
 
 def score(matcher: Matcher, graph: Graph, number: int) -> Scored:

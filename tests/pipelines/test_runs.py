@@ -1,6 +1,7 @@
 """Both pipelines, whole, on small simulated fields and on a real pair, each task a process of its own."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -32,6 +33,7 @@ FIELDS = (
     Field("optical-test", ("optical",), 48.0, 2, 3.0, 4, holdout=True),
 )
 STEPS = {"pretrain_steps": 4, "steps": 50, "matcher_steps": 40}
+IMAGES_USER = 10001
 
 
 def run(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
@@ -108,6 +110,24 @@ def test_the_commands_keep_their_contract(trained: Path, tmp_path: Path) -> None
     said = icegraph("evaluate", tmp_path / "s", "--truth", truth(trained, field), "--tracks", tmp_path / "t", "--out", tmp_path / "e")
     assert "Outlines, F1" in said
     assert (tmp_path / "e" / "report.html").exists()
+
+
+@pytest.mark.timeout(2400)
+def test_a_training_in_the_images_gives_the_figures_that_it_gives_in_processes(
+    trained: Path, images: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_as_nobody(name: str, arguments: dict[str, Any], root: Path, log: Path) -> dict[str, list[Path]]:
+        for folder in (root, Path(arguments["registry"])):
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.getuid() == 0:
+                os.chown(folder, IMAGES_USER, IMAGES_USER)
+        tmp_path.chmod(0o755)
+        return run(name, arguments, root, log)
+
+    monkeypatch.setenv("ICEGRAPH_RUNNER", "docker")
+    train_on_simulation(tmp_path, 0, run_as_nobody, silent, FIELDS, **STEPS)
+    for name in ("metrics.json", *(f"models/{model}/model.safetensors" for model in ("segmenter-optical", "segmenter-sar", "matcher"))):
+        assert (tmp_path / "training" / name).read_bytes() == (trained / "training" / name).read_bytes(), name
 
 
 def test_a_real_pair_is_tracked(trained: Path, shared_data: Path, tmp_path: Path) -> None:

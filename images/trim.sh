@@ -1,0 +1,29 @@
+#!/bin/sh
+# Leave out of an environment what nothing in an image asks for: trim.sh SITE_PACKAGES [server]
+set -eu
+cd "$1"
+
+# Tests, headers and sources of what is compiled, programs of torch's build. skimage finds its parts by its .pyi files.
+find . -type d \( -name test -o -name tests -o -name include \) -prune -exec rm -rf {} +
+find . -type f \( -name "*.pyi" -o -name "*.pyx" -o -name "*.pxd" -o -name "*.[ach]" -o -name "*.cpp" -o -name "*.cuh" \) -not -path "./skimage/*" -delete
+rm -rf torch/bin/protoc* torch/bin/test_* torch/bin/*Test torch/lib/libtorchbind_test.so
+# Of AWS' services, of networks and of OpenVINO's devices and formats, those that are used here.
+find botocore/data -mindepth 1 -maxdepth 1 -type d -not -name s3 -not -name sts -not -name "sso*" -exec rm -rf {} +
+find transformers/models -mindepth 1 -maxdepth 1 -type d -not -name auto -not -name segformer -exec rm -rf {} +
+rm -rf openvino/libs/libopenvino_intel_[gn]pu_plugin.so openvino/libs/cache.json openvino/tools
+for format in onnx paddle tensorflow tensorflow_lite gguf jax; do rm -f "openvino/libs/libopenvino_${format}_frontend.so"*; done
+# Symbols. The libraries that wheels bring beside themselves, and numba's, do not survive it.
+find . -name "*.so*" -size +64k -not -path "*.libs/*" -not -path "./numba/*" -exec strip --strip-unneeded {} +
+
+if [ "${2:-}" = server ]; then
+  # KServe's package begins with its client of the Kubernetes API, which a server does not ask.
+  sed -i "/^from .api.kserve_client/d" kserve/__init__.py
+  rm -rf kserve/api
+  # Of skimage, the watershed and what that imports.
+  find skimage -mindepth 1 -maxdepth 1 -type d -not -name "_*" -not -name draw -not -name exposure -not -name filters -not -name measure \
+    -not -name morphology -not -name segmentation -not -name util -exec rm -rf {} +
+  rm -rf skimage/filters/rank
+  # What is for other libraries to link with, for tests, for CUDA, for threads of numba's own, for physics in symbols; lists of files.
+  rm -rf scipy/special/cython_special.*.so numpy/_core/_simd.*.so rasterio/_example.*.so torch/_vendor/quack torchgen/packaged \
+    numba/np/ufunc/omppool.*.so numba/np/ufunc/tbbpool.*.so sympy/physics sympy/polys/benchmarks ./*.dist-info/RECORD
+fi
