@@ -102,6 +102,8 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
     areas, solidity = _cut_ragged(maps, floes, areas, areas / np.maximum(hull_areas, 1), boxes)
     kept = (areas >= rule.min_area_px) & (solidity >= rule.min_solidity)
     kept[: len(rims[0])] &= rims[1] <= _UNSEEN * rims[0]
+    if rule.min_confidence > 0:
+        kept &= _chances(maps, floes, shape, size, len(areas)) >= rule.min_confidence * areas
     kept[0] = False
     return Floes(floes, np.where(kept, np.cumsum(kept), 0).astype(np.uint32))
 
@@ -123,6 +125,16 @@ def _cut_ragged(
             areas[floe], solidity[floe] = count[1], filled[1]
             more += zip(count[2:].tolist(), filled[2:].tolist(), strict=True)
     return np.append(areas, [area for area, _ in more]).astype(np.int64), np.append(solidity, [filled for _, filled in more])
+
+
+def _chances(maps: Maps, floes: IdRaster, shape: tuple[int, int], size: int, count: int) -> NDArray[np.float64]:
+    """Sum of the floe probability over the pixels of each id [count]."""
+    sums = np.zeros(count)
+    for window in tiles(shape, size):
+        ids = floes.read(window)
+        inside = ids > 0
+        sums += np.bincount(ids[inside], maps(window)[0][inside], count)
+    return sums
 
 
 def _rims(ids: IdArray, unseen: NDArray[np.bool_], part: Window, count: int) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ class FloeRule(BaseModel):
         min_area_px: Smaller floes are dropped, pixels.
         min_solidity: What fills less of its convex hull than this is no floe and is dropped. Of 1382 outlines drawn by hand none fills
             less than 0.81, nor than 0.87 from 500 pixels on.
+        min_confidence: A floe whose mean floe probability is lower is dropped.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +36,7 @@ class FloeRule(BaseModel):
     marker_px: float = Field(1.9, gt=0)
     min_area_px: int = Field(25, ge=1)
     min_solidity: float = Field(0.7, ge=0, lt=1)
+    min_confidence: float = Field(0.0, ge=0, le=1)
 
 
 class SegmenterConfig(BaseModel):

@@ -23,7 +23,7 @@ from icegraph.store import atomic_dir, lineage, sha256
 INVALID = 255
 
 
-def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent) -> None:
+def segment(scene: Scene, model: Path, out: Path, *, min_confidence: float | None = None, progress: Progress = silent) -> None:
     """Outline the floes of a scene; the folder `out` appears, whole, at the end.
 
     Writes `labels.tif` (uint32: 0 no floe, 1…N), `classes.tif` (uint8: 0 water, 1 brash, 2 floe, 255 invalid), `floe_probability.tif`
@@ -33,6 +33,7 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
         scene: The pass.
         model: Folder of a segmenter.
         out: Where the results go.
+        min_confidence: Drop floes of a lower mean floe probability; default: what the model's rule says.
         progress: Told what is being done and the share done, 0..1.
 
     Raises:
@@ -40,6 +41,9 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
     """
     segmenter = load_segmenter(model)
     require_fit(segmenter, scene, model)
+    if min_confidence is not None:
+        rule = segmenter.config.rule.model_copy(update={"min_confidence": min_confidence})
+        segmenter.config = segmenter.config.model_copy(update={"rule": rule})
     grid = scene.grid
     with atomic_dir(out) as folder:
         with tempfile.TemporaryDirectory(dir=folder.parent) as work, _on_disk(Path(work), grid) as maps:
@@ -55,7 +59,7 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
             sensor=scene.sensor,
             grid=grid,
             rasters={name: f"{name}.tif" for name in ("labels", "classes", "floe_probability")},
-            properties=lineage(parents),
+            properties=lineage(parents) | {"icegraph:min_confidence": segmenter.config.rule.min_confidence},
         )
     progress("outline floes", 1.0)
 

@@ -201,3 +201,14 @@ def test_an_island_without_a_gap_is_part_of_its_floe_and_one_in_a_lead_is_not() 
 def test_a_scene_without_ice_has_no_floes() -> None:
     nothing = np.zeros((30, 40), np.float32)
     assert outline(nothing, nothing, RULE).max() == 0
+
+
+def test_floes_below_the_confidence_asked_for_are_dropped_and_the_others_stay_as_they_were():
+    probability, distance = random_ice(3)
+    probability = np.where(np.arange(450) < 225, np.minimum(probability, 0.7), probability).astype(np.float32)
+    every, sure = (outline(probability, distance, RULE.model_copy(update={"min_confidence": least})) for least in (0.0, 0.8))
+    areas = np.bincount(every.ravel())
+    confidence = np.bincount(every.ravel(), probability.ravel()) / areas
+    assert 0 < (confidence[1:] < 0.8).sum() < len(areas) - 1
+    np.testing.assert_array_equal(sure > 0, (every > 0) & (confidence >= 0.8)[every])
+    assert sure.max() == (confidence[1:] >= 0.8).sum()
