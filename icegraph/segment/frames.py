@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from icegraph.grid import Window, tiles
 from icegraph.scene import Scene
-from icegraph.segment.model import Segmenter, SegmenterConfig
+from icegraph.segment.model import BRASH, FLOE, WATER, Segmenter, SegmenterConfig
 from icegraph.segment.networks import STRIDE
 from icegraph.segment.normalise import network_input, read_scaled
 
@@ -100,8 +100,18 @@ def predict_tile(segmenter: Segmenter, tile: Tile) -> FloatArray:
         maps = torch.cat([logits.softmax(1), distance[:, None]], 1)[0].numpy()
     halo = segmenter.config.halo_px
     maps = _smoothed(maps, tile.frame[-1] > 0)[:, *Window(halo, halo, *tile.window.shape).slices]
+    if segmenter.config.sharpness != 1:
+        maps[: FLOE + 1] = sharpened(maps[: FLOE + 1], segmenter.config.sharpness)
     maps[:, ~tile.valid] = np.nan
     return maps
+
+
+def sharpened(chances: FloatArray, power: float) -> FloatArray:
+    """Probabilities of water, brash and floe [3, …], the odds of floe against the others to a power: surer where it is above 1."""
+    floe, other = chances[FLOE].clip(0, 1), (1 - chances[FLOE]).clip(0, 1)
+    surer = floe**power / np.maximum(floe**power + other**power, 1e-12)
+    rest = (1 - surer) / np.maximum(other, 1e-12)
+    return np.stack([chances[WATER] * rest, chances[BRASH] * rest, surer]).astype(np.float32)
 
 
 def cores() -> int:

@@ -11,8 +11,8 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
    with no gap to the one floe around them.
 4. Areas and convex hulls are gathered over all windows. A piece with bays is cut where that gives rounder ones (`icegraph.segment.split`).
    Small floes are dropped, and what is still too ragged to be one: fields of slush and consolidated pack come out as one piece with bays
-   and holes; and what lies along land or cloud: ice that is fast, or not wholly seen. Ids are made dense in the order of each floe's
-   first marker pixel, those that were cut off last.
+   and holes and a rim that winds; and what lies along land or cloud: ice that is fast, or not wholly seen. Ids are made dense in the order
+   of each floe's first marker pixel, those that were cut off last.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label, maximum_filter
+from scipy.ndimage import binary_dilation, find_objects, label, maximum_filter
 
 from icegraph.grid import Window, tiles
 from icegraph.segment.model import FloeRule
@@ -37,6 +37,7 @@ HOLE_PX = 64  # holes and islands are looked at if they fit into a square of thi
 HALO = STEPS + 2 * HOLE_PX  # what a window must see beyond its sides
 CUT_PX = 512  # larger pieces are not cut, so that memory stays bounded
 _UNSEEN = 0.2  # share of its rim along land, cloud or no data, beyond which ice is fast, or not wholly seen
+_ALONG_PX = 3  # so far from them is along them: masks of land and cloud are right to a few pixels
 _POND_PX = 24  # so small a hole is a melt pond or noise, whatever the network says
 _DOUBT = 0.1  # a larger one is filled only if the network gives it this much floe probability on the mean: a lead has next to none
 _ENCLOSED = 0.85  # share of a hole's rim that is one floe's
@@ -85,7 +86,6 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
     """
     numbers = _mark(maps, shape, rule, markers, size)
     areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
-    rims = np.zeros((2, len(areas)), np.int64)
     hulls = Hulls(len(areas))
     for window in tiles(shape, size):
         outer = window.padded(HALO, shape)
@@ -93,17 +93,15 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
         if grown.any():
             probability, distance = maps(outer)
             grown = fill_holes(grow(grown, probability, distance, rule), probability)
-            rims += _rims(grown, np.isnan(probability), window.within(outer), len(areas))
         pixels = grown[window.within(outer).slices]
         floes.write(window, pixels)
         areas += np.bincount(pixels.ravel(), minlength=len(areas))
         hulls.add(window, pixels)
     hull_areas, boxes = hulls.measure()
     areas, solidity = _cut_ragged(maps, floes, areas, areas / np.maximum(hull_areas, 1), boxes)
-    kept = (areas >= rule.min_area_px) & (solidity >= rule.min_solidity)
-    kept[: len(rims[0])] &= rims[1] <= _UNSEEN * rims[0]
-    if rule.min_confidence > 0:
-        kept &= _chances(maps, floes, shape, size, len(areas)) >= rule.min_confidence * areas
+    sums, spans = _measure(maps, floes, shape, size, len(areas))
+    kept = (areas >= rule.min_area_px) & (solidity >= rule.min_solidity) & (sums.chance >= rule.min_confidence * areas)
+    kept &= (sums.unseen <= _UNSEEN * sums.rim) & (sums.rim <= rule.max_roughness * spans)
     kept[0] = False
     return Floes(floes, np.where(kept, np.cumsum(kept), 0).astype(np.uint32))
 
@@ -127,27 +125,37 @@ def _cut_ragged(
     return np.append(areas, [area for area, _ in more]).astype(np.int64), np.append(solidity, [filled for _, filled in more])
 
 
-def _chances(maps: Maps, floes: IdRaster, shape: tuple[int, int], size: int, count: int) -> NDArray[np.float64]:
-    """Sum of the floe probability over the pixels of each id [count]."""
-    sums = np.zeros(count)
+@dataclass(frozen=True)
+class _Sums:
+    """Of each id [n]: floe probability summed over its pixels; length of its rim, and of what of it lies along what was not seen."""
+
+    chance: NDArray[np.float64]
+    rim: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+
+
+def _measure(maps: Maps, floes: IdRaster, shape: tuple[int, int], size: int, count: int) -> tuple[_Sums, NDArray[np.int64]]:
+    """Sums of the ids 0…count - 1, and the rims of their boxes: a piece without bays has a rim as long as its box."""
+    chance, rims = np.zeros(count), np.zeros((2, count), np.int64)
+    first, last = np.full((2, count), max(shape)), np.full((2, count), -1)
     for window in tiles(shape, size):
-        ids = floes.read(window)
-        inside = ids > 0
-        sums += np.bincount(ids[inside], maps(window)[0][inside], count)
-    return sums
-
-
-def _rims(ids: IdArray, unseen: NDArray[np.bool_], part: Window, count: int) -> NDArray[np.int64]:
-    """Length of each floe's rim, and of what of it borders on what was not seen, [2, count], of the pixels of `part` of [H, W]."""
-    found = np.zeros((2, count), np.int64)
-    inner = ids[part.slices]
-    ids, unseen = np.pad(ids, 1), np.pad(unseen, 1)
-    for down, right in _SIDES:
-        beside = Window(part.row + 1 + down, part.col + 1 + right, *part.shape).slices
-        rim = (inner > 0) & (inner != ids[beside])
-        found[0] += np.bincount(inner[rim], minlength=count)
-        found[1] += np.bincount(inner[rim & unseen[beside]], minlength=count)
-    return found
+        outer = window.padded(_ALONG_PX + 1, shape)
+        ids = floes.read(outer)
+        if not ids.any():
+            continue
+        probability, part = maps(outer)[0], window.within(outer)
+        inner = ids[part.slices]
+        chance += np.bincount(inner[inner > 0], probability[part.slices][inner > 0], count)
+        unseen, padded = np.pad(binary_dilation(np.isnan(probability), iterations=_ALONG_PX), 1), np.pad(ids, 1)
+        for down, right in _SIDES:
+            beside = Window(part.row + 1 + down, part.col + 1 + right, *part.shape).slices
+            rows, cols = np.nonzero((inner > 0) & (inner != padded[beside]))
+            of = inner[rows, cols]
+            rims += np.bincount(of, minlength=count), np.bincount(of[unseen[beside][rows, cols]], minlength=count)
+            for axis, places in enumerate((rows + window.row, cols + window.col)):
+                np.minimum.at(first[axis], of, places)
+                np.maximum.at(last[axis], of, places)
+    return _Sums(chance, *rims), 2 * np.maximum(last - first + 1, 0).sum(0)
 
 
 def marker_pixels(probability: FloatArray, distance: FloatArray, rule: FloeRule) -> NDArray[np.bool_]:

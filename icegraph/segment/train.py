@@ -29,7 +29,7 @@ from icegraph.segment.model import CONFIG, WEIGHTS, FloeRule, Segmenter, Segment
 from icegraph.segment.networks import STRIDE, ThresholdSizes
 from icegraph.segment.normalise import INPUTS
 from icegraph.segment.team import Team, team
-from icegraph.segment.tune import score, tune_rule, tune_threshold
+from icegraph.segment.tune import fit_sharpness, score, tune_rule, tune_threshold
 from icegraph.store import atomic_dir, code_version, sha256
 
 _MOST_CHIPS = 64  # about 4 MB each at five bands
@@ -153,8 +153,11 @@ def fit_segmenter(
             progress("train on known floes", (pretrain_steps + float(epoch["step"])) / (pretrain_steps + steps))
         if our.leads:
             model.eval().cpu()
+            model.config = config.model_copy(update={"sharpness": 1.0})
+            sharpness = fit_sharpness(model, train[:: -(-len(train) // _TUNED_ON)])
+            model.config = config.model_copy(update={"sharpness": round(sharpness, 3)})
             if held_out:
-                model.config = config.model_copy(update={"rule": tune_rule(model, held_out[:_TUNED_ON])})
+                model.config = model.config.model_copy(update={"rule": tune_rule(model, held_out[:_TUNED_ON])})
             _save(out, model, held_out, record | {"epochs": checkpoint.history}, budget)
             if state is None:
                 forget(state_beside(out))

@@ -212,3 +212,26 @@ def test_floes_below_the_confidence_asked_for_are_dropped_and_the_others_stay_as
     assert 0 < (confidence[1:] < 0.8).sum() < len(areas) - 1
     np.testing.assert_array_equal(sure > 0, (every > 0) & (confidence >= 0.8)[every])
     assert sure.max() == (confidence[1:] >= 0.8).sum()
+
+
+@pytest.mark.parametrize("seam", [64, 1024])
+def test_what_has_a_winding_rim_is_no_floe(seam: int) -> None:
+    """Cracks that run a few pixels into a square leave its hull nearly filled, and make its rim more than twice as long."""
+    inside = np.zeros((80, 140), bool)
+    inside[10:70, 10:60] = inside[10:70, 70:130] = True
+    inside[10:15, 72:130:3] = inside[65:70, 72:130:3] = False
+    maps = inside.astype(np.float32), np.minimum(distance_transform_edt(inside), 8).astype(np.float32)
+    for most, count in ((9.0, 2), (1.5, 1)):
+        floes = floes_by_windows(maps, seam, RULE.model_copy(update={"max_roughness": most}))
+        assert floes.max() == count
+    np.testing.assert_array_equal(floes > 0, inside & (np.arange(140) < 65))
+
+
+def test_ice_a_few_pixels_from_land_is_fast_and_ice_further_off_is_a_floe() -> None:
+    inside = np.zeros((60, 120), bool)
+    inside[20:50, 10:50] = inside[20:50, 70:110] = True
+    probability = inside.astype(np.float32)
+    probability[:18, :60] = probability[:14, 60:] = np.nan
+    distance = np.minimum(distance_transform_edt(inside), 8).astype(np.float32)
+    floes = outline(probability, distance, RULE)
+    np.testing.assert_array_equal(floes > 0, inside & (np.arange(120) >= 60))
