@@ -206,13 +206,22 @@ app.command()(calibrate)
 
 
 @app.command()
-def segment(passes: Passes, out: Out, model: ModelOption = None, radar: Settings = []) -> None:
+def segment(
+    passes: Passes,
+    out: Out,
+    model: ModelOption = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(help="Drop floes whose mean floe probability is lower; default: what the model says.", min=0, max=1),
+    ] = None,
+    radar: Settings = [],
+) -> None:
     """Find the floes of each PASS: DIR/<pass id>/labels.tif, floes.parquet, item.json."""
     from icegraph.laptop import segment_passes
 
     own = delivered(out, "labels.tif", each=True)
     with _Follower() as follower, own as folder, brought(passes) as there, _model(model) as named:
-        refused, counts = segment_passes(_existing(there), folder, named, follower, radar_settings(radar))
+        refused, counts = segment_passes(_existing(there), folder, named, follower, radar_settings(radar), min_confidence)
     table = Table("pass", "floes", "folder", box=None, header_style="dim")
     for pass_id, number in counts.items():
         table.add_row(pass_id, str(number), escape(inside(out, pass_id)))

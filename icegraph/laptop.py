@@ -243,7 +243,12 @@ def calibrate_passes(passes: Sequence[Path], out: Path, radar: Radar, progress: 
 
 
 def segment_passes(
-    passes: Sequence[Path], out: Path, model: str | None, progress: Progress, radar: Radar | None = None
+    passes: Sequence[Path],
+    out: Path,
+    model: str | None,
+    progress: Progress,
+    radar: Radar | None = None,
+    min_confidence: float | None = None,
 ) -> tuple[list[Refusal], dict[str, int]]:
     """Find the floes of each pass: `out/<pass id>/` with labels.tif, floes.parquet, item.json and scene/.
 
@@ -253,6 +258,7 @@ def segment_passes(
         model: Name or folder of a model or a set of models.
         progress: Is told where it stands.
         radar: What to make of Sentinel-1 products (`icegraph.calibrate.RadarSettings`).
+        min_confidence: Drop floes of a lower mean floe probability; default: what the model's rule says.
 
     Returns:
         The passes refused, and pass id → number of floes.
@@ -272,7 +278,7 @@ def segment_passes(
             own_folder(out / entry.id, "item.json")
         for number, scene in enumerate(_scenes(manifest, work, refused, settings)):
             progress(f"segment: {scene.id}", number / len(entries))
-            counts[scene.id] = _segment_scene(scene, models, out / scene.id)
+            counts[scene.id] = _segment_scene(scene, models, out / scene.id, min_confidence)
     if not counts:
         manifest.model_copy(update={"passes": []}).refusing(refused).require_scenes()
     return [*manifest.refused, *refused], counts
@@ -301,12 +307,12 @@ def segment_pass(entry: Pass, partners: Sequence[Pass], models: Sequence[Path], 
     return _segment_scene(fuse(calibrate(entry, work / "calibrated"), partners, work / "scene"), models, out)
 
 
-def _segment_scene(scene: Scene, models: Sequence[Path], out: Path) -> int:
+def _segment_scene(scene: Scene, models: Sequence[Path], out: Path, min_confidence: float | None = None) -> int:
     from icegraph.graph import read_floes, write_floes
     from icegraph.segment import model_for, segment
 
     with atomic_dir(out) as fresh:
-        segment(scene, model_for(scene, models), fresh)
+        segment(scene, model_for(scene, models), fresh, min_confidence=min_confidence)
         count = len(read_floes(write_floes(fresh, scene)))
         shutil.copytree(scene.folder, fresh / "scene", copy_function=link_or_copy)
     return count

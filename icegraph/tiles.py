@@ -31,10 +31,8 @@ from icegraph.grid import Window
 from icegraph.grid import tiles as windows
 from icegraph.progress import Progress, silent
 from icegraph.scene import Scene
-from icegraph.segment import Engine, Outlines, predict_window
-from icegraph.segment.instances import find_floes
+from icegraph.segment import Engine, Outlines, outline, predict_window
 from icegraph.segment.model import BRASH, FLOE, WATER
-from icegraph.segment.predict import INVALID, Array
 from icegraph.store import atomic_dir, sha256
 
 SIZE = 256
@@ -236,13 +234,7 @@ def _by_model(scene: Scene, engine: Engine, size: int) -> Judge:
             last = (strip, *predict_window(engine, scene, strip))
         _, probabilities, distance = last
         part = window.within(strip).slices
-        water, brash, floe = probabilities[:, *part]
-        shape, whole = window.shape, Window(0, 0, *window.shape)
-        deep = distance[part]
-        floes = find_floes(lambda one: (floe[one.slices], deep[one.slices]), shape, rule, Array(shape, "uint32"), Array(shape, "uint32"))
-        labels = floes.read(whole)
-        classes = np.where(labels > 0, FLOE, np.where(water > brash + floe, WATER, BRASH))
-        return judged(Outlines(labels, np.where(np.isfinite(floe), classes, INVALID).astype(np.uint8), floe))
+        return judged(outline(probabilities[:, *part], distance[part], rule))
 
     return judge
 

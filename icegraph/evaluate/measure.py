@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from icegraph.evaluate.classical import count_classical
 from icegraph.evaluate.drift import drift_errors, known_places, label_places
 from icegraph.evaluate.forecast import hindcast
 from icegraph.evaluate.matching import LinkCounts, count_links, links_within, right_links
@@ -93,6 +94,9 @@ def measure(
         known = [judged[pass_id] for pass_id in own if pass_id in judged]
         if known:
             sensors[sensor]["segmentation"] = _segmentation(known)
+            progress(f"outlining {sensor} passes by a threshold", 0.5)
+            classical = count_classical([scenes[pass_id] for pass_id in own if pass_id in judged], truth)
+            sensors[sensor]["segmentation"] |= _against(sensors[sensor]["segmentation"], classical)
             if len(tables.sightings):
                 sensors[sensor]["tracking"] = hota([p.pairs for p in known]) | idf1([p.pairs for p in known])
     if judged:
@@ -177,6 +181,14 @@ def _segmentation(judged: list[PassTruth]) -> dict[str, Any]:
         for edge, known, hit in zip(SIZE_EDGES_PX, counts.known_by_size, counts.matched_by_size, strict=True)
     ]
     return figures
+
+
+def _against(figures: Mapping[str, Any], classical: FloeCounts | None) -> dict[str, float]:
+    """F1 of the classical segmenter on the same passes, and what the run's is above it; empty where either is not defined."""
+    baseline = classical.metrics() if classical else {}
+    if "f1" not in baseline or "f1" not in figures:
+        return {}
+    return {"classical_f1": baseline["f1"], "f1_over_classical": figures["f1"] - baseline["f1"]}
 
 
 def _link_figures(

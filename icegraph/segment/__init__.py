@@ -6,7 +6,7 @@
 from icegraph.segment.engine import Engine
 from icegraph.segment.model import FloeRule, Segmenter, SegmenterConfig, load_segmenter, read_config
 from icegraph.segment.passes import model_for, segment_all
-from icegraph.segment.predict import Outlines, predict_window, segment, segment_window
+from icegraph.segment.predict import Outlines, outline, predict_window, segment, segment_window
 
 __all__ = [
     "Engine",
@@ -16,6 +16,7 @@ __all__ = [
     "SegmenterConfig",
     "load_segmenter",
     "model_for",
+    "outline",
     "predict_window",
     "read_config",
     "segment",

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from icegraph.grid import Window, tiles
 from icegraph.scene import Scene
 from icegraph.segment.engine import Engine, cores
-from icegraph.segment.model import SegmenterConfig
+from icegraph.segment.model import BRASH, FLOE, WATER, SegmenterConfig
 from icegraph.segment.networks import EDGE, STRIDE
 from icegraph.segment.normalise import network_input, read_scaled
 
@@ -97,8 +97,18 @@ def predict_tile(engine: Engine, tile: Tile) -> FloatArray:
     edge = min(halo, EDGE)
     seen = tile.frame[-1, *Window(halo - edge, halo - edge, maps.shape[1], maps.shape[2]).slices] > 0
     maps = _smoothed(maps, seen)[:, *Window(edge, edge, *tile.window.shape).slices]
+    if engine.config.sharpness != 1:
+        maps[: FLOE + 1] = sharpened(maps[: FLOE + 1], engine.config.sharpness)
     maps[:, ~tile.valid] = np.nan
     return maps
+
+
+def sharpened(chances: FloatArray, power: float) -> FloatArray:
+    """Probabilities of water, brash and floe [3, …], the odds of floe against the others to a power: surer where it is above 1."""
+    floe, other = chances[FLOE].clip(0, 1), (1 - chances[FLOE]).clip(0, 1)
+    surer = floe**power / np.maximum(floe**power + other**power, 1e-12)
+    rest = (1 - surer) / np.maximum(other, 1e-12)
+    return np.stack([chances[WATER] * rest, chances[BRASH] * rest, surer]).astype(np.float32)
 
 
 def _smoothed(maps: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:

@@ -207,31 +207,40 @@ def _most(names: IdArray) -> tuple[np.uint32, float]:
 
 
 @compiled
-def add_rims(
-    ids: IdArray, unseen: NDArray[np.bool_], row: int, col: int, inner: IdArray, rims: NDArray[np.int64], areas: NDArray[np.int64]
+def add_sums(
+    ids: IdArray,
+    place: tuple[int, int],
+    origin: tuple[int, int],
+    around: IdArray,
+    unseen: NDArray[np.bool_],
+    probability: FloatArray,
+    chance: NDArray[np.float64],
+    rims: NDArray[np.int64],
+    boxes: NDArray[np.int64],
 ) -> None:
-    """Add to each floe's area [n] and to the length of its rim and of what of it borders on what was not seen [2, n].
+    """Add what the floes of a part of the scene are to what is known of them.
 
     Args:
-        ids: Floes [H, W].
-        unseen: [H, W].
-        row: Where in [H, W] the part begins whose pixels count.
-        col: As `row`.
-        inner: The floes of that part.
-        rims: Added to.
-        areas: Added to.
+        ids: Floes of the part [H, W].
+        place: Row and column of the part in the three that follow.
+        origin: Row and column of the part in the scene.
+        around: Floes of the part and of what lies about it [S, T].
+        unseen: [S, T].
+        probability: [S, T].
+        chance: Sum of the probability over each floe [n]; added to.
+        rims: Length of each floe's rim, and of what of it borders on what was not seen [2, n]; added to.
+        boxes: First and last row, first and last column of each floe [n, 4]; widened.
     """
-    height, width = ids.shape
-    runs = find_runs(inner)
+    height, width = around.shape
+    runs = find_runs(ids)
     for k in range(len(runs)):
         name = runs[k, LABEL]
-        y, start, end = runs[k, ROW] + row, runs[k, START] + col, runs[k, END] + col
-        areas[name] += end - start
+        y, start, end = runs[k, ROW] + place[0], runs[k, START] + place[1], runs[k, END] + place[1]
         rim, blind = 0, 0
         for beside in (start - 1, end):
             if beside < 0 or beside == width:
                 rim += 1
-            elif ids[y, beside] != name:
+            elif around[y, beside] != name:
                 rim += 1
                 blind += unseen[y, beside]
         for line in (y - 1, y + 1):
@@ -239,11 +248,16 @@ def add_rims(
                 rim += end - start
             else:
                 for x in range(start, end):
-                    other = ids[line, x] != name
+                    other = around[line, x] != name
                     rim += other
                     blind += other & unseen[line, x]
         rims[0, name] += rim
         rims[1, name] += blind
+        for x in range(start, end):
+            chance[name] += probability[y, x]
+        box = boxes[name]
+        row, first, last = runs[k, ROW] + origin[0], runs[k, START] + origin[1], runs[k, END] + origin[1] - 1
+        box[0], box[1], box[2], box[3] = min(box[0], row), max(box[1], row), min(box[2], first), max(box[3], last)
 
 
 @compiled

@@ -11,8 +11,8 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
    with no gap to the one floe around them.
 4. Areas and convex hulls are gathered over all windows. A piece with bays is cut where that gives rounder ones (`icegraph.segment.split`).
    Small floes are dropped, and what is still too ragged to be one: fields of slush and consolidated pack come out as one piece with bays
-   and holes; and what lies along land or cloud: ice that is fast, or not wholly seen. Ids are made dense in the order of each floe's
-   first marker pixel, those that were cut off last.
+   and holes and a rim that winds; and what lies along land or cloud: ice that is fast, or not wholly seen. Ids are made dense in the order
+   of each floe's first marker pixel, those that were cut off last.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,11 +22,12 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from icegraph.ahead import map_ahead
 from icegraph.grid import Window, tiles
 from icegraph.runs import ROW, START, connect, find_runs
-from icegraph.segment.growth import add_rims, close_holes, close_islands, mark, paint, spread
+from icegraph.segment.growth import add_sums, close_holes, close_islands, mark, paint, spread
 from icegraph.segment.model import FloeRule
 from icegraph.segment.split import SOLID, Hulls, cut, filling
 
@@ -40,6 +41,7 @@ HOLE_PX = 64  # holes and islands are looked at if they fit into a square of thi
 HALO = STEPS + 2 * HOLE_PX  # what a window must see beyond its sides
 CUT_PX = 512  # larger pieces are not cut, so that memory stays bounded
 _UNSEEN = 0.2  # share of its rim along land, cloud or no data, beyond which ice is fast, or not wholly seen
+_ALONG_PX = 3  # so far from them is along them: masks of land and cloud are right to a few pixels
 _POND_PX = 24  # so small a hole is a melt pond or noise, whatever the network says
 _DOUBT = 0.1  # a larger one is filled only if the network gives it this much floe probability on the mean: a lead has next to none
 _ENCLOSED = 0.85  # share of a hole's rim that is one floe's
@@ -86,23 +88,21 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
         size: Side of the windows; the floes do not depend on it.
     """
     numbers = _mark(maps, shape, rule, markers, size)
-    areas = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
-    rims = np.zeros((2, len(areas)), np.int64)
-    hulls = Hulls(len(areas))
+    hulls = Hulls(int(numbers.max(initial=0)) + 1)
 
     def read() -> Iterator[tuple[Window, Window, IdArray, FloatArray, FloatArray]]:
         for window in tiles(shape, size):
             outer = window.padded(HALO, shape)
             yield window, outer, numbers[markers.read(outer)], *maps(outer)
 
-    for window, pixels, grown, unseen, inner in map_ahead(partial(_grown, rule), read()):
+    for window, pixels in map_ahead(partial(_grown, rule), read()):
         floes.write(window, pixels)
-        add_rims(grown, unseen, inner.row, inner.col, pixels, rims, areas)
         hulls.add(window, pixels)
     hull_areas, boxes = hulls.measure()
-    areas, solidity = _cut_ragged(maps, floes, areas, areas / np.maximum(hull_areas, 1), boxes)
-    kept = (areas >= rule.min_area_px) & (solidity >= rule.min_solidity)
-    kept[: len(rims[0])] &= rims[1] <= _UNSEEN * rims[0]
+    areas, solidity = _cut_ragged(maps, floes, hulls.areas, hulls.areas / np.maximum(hull_areas, 1), boxes)
+    sums = _measure(maps, floes, shape, size, len(areas))
+    kept = (areas >= rule.min_area_px) & (solidity >= rule.min_solidity) & (sums.chance >= rule.min_confidence * areas)
+    kept &= (sums.unseen <= _UNSEEN * sums.rim) & (sums.rim <= rule.max_roughness * sums.box)
     kept[0] = False
     return Floes(floes, np.where(kept, np.cumsum(kept), 0).astype(np.uint32))
 
@@ -126,15 +126,48 @@ def _cut_ragged(
     return np.append(areas, [area for area, _ in more]).astype(np.int64), np.append(solidity, [filled for _, filled in more])
 
 
-def _grown(
-    rule: FloeRule, piece: tuple[Window, Window, IdArray, FloatArray, FloatArray]
-) -> tuple[Window, IdArray, IdArray, NDArray[np.bool_], Window]:
-    """The floes of a window, and those [H, W] around it, what of that was not seen, and where in it the window lies."""
+def _grown(rule: FloeRule, piece: tuple[Window, Window, IdArray, FloatArray, FloatArray]) -> tuple[Window, IdArray]:
+    """The floes [H, W] of a window, grown from what lies in it and around it."""
     window, outer, grown, probability, distance = piece
     if grown.any():
         grown = fill_holes(grow(grown, probability, distance, rule), probability)
-    inner = window.within(outer)
-    return window, np.ascontiguousarray(grown[inner.slices]), grown, np.isnan(probability), inner
+    return window, np.ascontiguousarray(grown[window.within(outer).slices])
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What is told of each id [n].
+
+    Args:
+        chance: Floe probability summed over its pixels.
+        rim: Length of its rim.
+        unseen: Length of what of its rim lies along what was not seen.
+        box: Length of the rim of its box: a piece without bays has a rim as long.
+    """
+
+    chance: NDArray[np.float64]
+    rim: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+    box: NDArray[np.int64]
+
+
+def _measure(maps: Maps, floes: IdRaster, shape: tuple[int, int], size: int, count: int) -> _Sums:
+    chance, rims = np.zeros(count), np.zeros((2, count), np.int64)
+    boxes = np.tile([max(shape), -1, max(shape), -1], (count, 1))
+    for window in tiles(shape, size):
+        outer = window.padded(_ALONG_PX + 1, shape)
+        ids = floes.read(outer)
+        if not ids.any():
+            continue
+        probability = maps(outer)[0]
+        unseen = np.isnan(probability)
+        if unseen.any():
+            unseen = binary_dilation(unseen, iterations=_ALONG_PX)
+        inner = window.within(outer)
+        pixels = np.ascontiguousarray(ids[inner.slices])
+        add_sums(pixels, (inner.row, inner.col), (window.row, window.col), ids, unseen, probability, chance, rims, boxes)
+    first, last = boxes[:, ::2], boxes[:, 1::2]
+    return _Sums(chance, rims[0], rims[1], 2 * np.maximum(last - first + 1, 0).sum(1))
 
 
 def marker_pixels(probability: FloatArray, distance: FloatArray, rule: FloeRule) -> NDArray[np.bool_]:

@@ -27,14 +27,19 @@ class FloeRule(BaseModel):
         min_area_px: Smaller floes are dropped, pixels.
         min_solidity: What fills less of its convex hull than this is no floe and is dropped. Of 1382 outlines drawn by hand none fills
             less than 0.81, nor than 0.87 from 500 pixels on.
+        max_roughness: What has a rim longer than so many times the rim of its box is no floe and is dropped. Of the outlines drawn by hand
+            none has one longer than 1.12.
+        min_confidence: A floe whose mean floe probability is lower is dropped.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    probability: float = Field(0.4, gt=0, lt=1)
+    probability: float = Field(0.3, gt=0, lt=1)
     marker_px: float = Field(1.9, gt=0)
     min_area_px: int = Field(25, ge=1)
     min_solidity: float = Field(0.7, ge=0, lt=1)
+    max_roughness: float = Field(1.4, gt=1)
+    min_confidence: float = Field(0.0, ge=0, le=1)
 
 
 class SegmenterConfig(BaseModel):
@@ -50,6 +55,7 @@ class SegmenterConfig(BaseModel):
         distance_cap_px: Distances to a floe's boundary are learnt up to this, pixels.
         tile_px: Side of a prediction tile without its halo, pixels.
         halo_px: What a tile sees beyond its sides, pixels.
+        sharpness: Power of the odds of floe that makes its probability as sure as it is right; fitted at the end of training.
         rule: How pixels become floes.
     """
 
@@ -64,6 +70,7 @@ class SegmenterConfig(BaseModel):
     distance_cap_px: float = Field(8.0, gt=1, le=64)
     tile_px: int = Field(128, ge=STRIDE, le=4096, multiple_of=STRIDE)
     halo_px: int = Field(32, ge=0, le=1024, multiple_of=STRIDE)
+    sharpness: float = Field(1.0, gt=0, le=10)
     rule: FloeRule = FloeRule()
 
     @model_validator(mode="after")

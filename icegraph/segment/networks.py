@@ -103,7 +103,7 @@ class ThresholdSizes(BaseModel):
     arch: Literal["threshold"] = "threshold"
     local: float = 0.0
     scene: float = -0.8
-    blur_px: float = Field(0.6, ge=0, le=10)
+    blur_px: float = Field(0.8, ge=0, le=10)
 
 
 Learned = UNetSizes | LinkNetSizes | SegFormerSizes

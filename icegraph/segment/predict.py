@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import rasterio
@@ -18,13 +18,13 @@ from icegraph.scene import BLOCK, Scene, write_band, write_item
 from icegraph.segment.engine import Engine, precision
 from icegraph.segment.frames import FloatArray, cut_tile, predict_tile, predict_tiles
 from icegraph.segment.instances import WINDOW, Floes, IdArray, find_floes
-from icegraph.segment.model import BRASH, CONFIG, FLOE, WATER, WEIGHTS, SegmenterConfig, load_segmenter
+from icegraph.segment.model import BRASH, CONFIG, FLOE, WATER, WEIGHTS, FloeRule, SegmenterConfig, load_segmenter
 from icegraph.store import atomic_dir, lineage, sha256
 
 INVALID = 255
 
 
-def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent) -> None:
+def segment(scene: Scene, model: Path, out: Path, *, min_confidence: float | None = None, progress: Progress = silent) -> None:
     """Outline the floes of a scene; the folder `out` appears, whole, at the end.
 
     Writes `labels.tif` (uint32: 0 no floe, 1…N), `classes.tif` (uint8: 0 water, 1 brash, 2 floe, 255 invalid), `floe_probability.tif`
@@ -34,13 +34,19 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
         scene: The pass.
         model: Folder of a segmenter.
         out: Where the results go.
+        min_confidence: Drop floes of a lower mean floe probability; default: what the model's rule says.
         progress: Told what is being done and the share done, 0..1.
 
     Raises:
         ModelError: The model cannot be loaded, or does not fit the scene.
     """
-    engine = Engine(load_segmenter(model))
-    require_fit(engine.config, scene, model)
+    segmenter = load_segmenter(model)
+    config = segmenter.config
+    require_fit(config, scene, model)
+    if min_confidence is not None:
+        rule = config.rule.model_copy(update={"min_confidence": min_confidence})
+        segmenter.config = config = config.model_copy(update={"rule": rule})
+    engine = Engine(segmenter)
     grid = scene.grid
     with atomic_dir(out) as folder:
         with tempfile.TemporaryDirectory(dir=folder.parent) as work, _on_disk(Path(work), grid) as maps:
@@ -56,7 +62,7 @@ def segment(scene: Scene, model: Path, out: Path, *, progress: Progress = silent
             sensor=scene.sensor,
             grid=grid,
             rasters={name: f"{name}.tif" for name in ("labels", "classes", "floe_probability")},
-            properties=lineage(parents) | {"icegraph:precision": precision()},
+            properties=lineage(parents) | {"icegraph:precision": precision(), "icegraph:min_confidence": config.rule.min_confidence},
         )
     progress("outline floes", 1.0)
 
@@ -125,6 +131,14 @@ def predict_window(engine: Engine, scene: Scene, window: Window) -> tuple[FloatA
     return maps[:3], maps[3]
 
 
+def outline(probabilities: FloatArray, distance: FloatArray, rule: FloeRule) -> Outlines:
+    """Outline the floes of what `predict_window` gives, as if the scene ended at its edges."""
+    shape = (distance.shape[0], distance.shape[1])
+    maps, whole = _in_memory(shape), Window(0, 0, *shape)
+    maps.write(whole, probabilities, distance)
+    return _Outlined.of(maps, shape, rule).read(whole)
+
+
 def predict_values(
     engine: Engine, values: FloatArray, valid: NDArray[np.bool_], window: Window, outer: Window
 ) -> tuple[FloatArray, FloatArray]:
@@ -165,6 +179,12 @@ class _Maps:
     markers: _Raster
     pieces: _Raster
 
+    def write(self, window: Window, probabilities: FloatArray, distance: FloatArray) -> None:
+        """Take what the network says of a window: [3, H, W], [H, W]."""
+        self.probability.write(window, probabilities[FLOE])
+        self.distance.write(window, distance)
+        self.water.write(window, (probabilities[WATER] > probabilities[BRASH] + probabilities[FLOE]).astype(np.uint8))
+
     def read(self, window: Window) -> tuple[FloatArray, FloatArray]:
         """Floe probability and distance [H, W] of a window."""
         return self.probability.read(window), self.distance.read(window)
@@ -178,6 +198,10 @@ class _Outlined:
     floes: Floes
     maps: _Maps
 
+    @classmethod
+    def of(cls, maps: _Maps, shape: tuple[int, int], rule: FloeRule) -> Self:
+        return cls(find_floes(maps.read, shape, rule, maps.markers, maps.pieces), maps)
+
     def read(self, window: Window) -> Outlines:
         ids, chance = self.floes.read(window), self.maps.probability.read(window)
         # Ice that belongs to no floe is brash, also where it looks like a floe's: pieces too small to outline.
@@ -188,13 +212,10 @@ class _Outlined:
 def _outline(engine: Engine, scene: Scene, window: Window, maps: _Maps, tell: Progress) -> _Outlined:
     done = 0
     for part, values in predict_tiles(engine, scene, window):
-        here = part.within(window)
-        maps.probability.write(here, values[FLOE])
-        maps.distance.write(here, values[3])
-        maps.water.write(here, (values[WATER] > values[BRASH] + values[FLOE]).astype(np.uint8))
+        maps.write(part.within(window), values[:3], values[3])
         done += part.height * part.width
         tell("classify pixels", 0.9 * done / (window.height * window.width))
-    return _Outlined(find_floes(maps.read, window.shape, engine.config.rule, maps.markers, maps.pieces), maps)
+    return _Outlined.of(maps, window.shape, engine.config.rule)
 
 
 def _write(folder: Path, grid: Grid, outlined: _Outlined) -> None:

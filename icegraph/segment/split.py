@@ -25,15 +25,20 @@ _LEAST_PX = 6  # a part begins with so many pixels
 
 
 class Hulls:
-    """The convex hulls of floes 1…n - 1, from the windows that they lie in."""
+    """The convex hulls of floes 1…n - 1, from the windows that they lie in.
+
+    Attributes:
+        areas: Of the floes themselves so far [n], pixels.
+    """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.areas = np.zeros(count, np.int64)
         self._corners = [np.zeros((0, 3), np.int64)]
 
     def add(self, window: Window, ids: IdArray) -> None:
         """Take the ids [H, W] of a window. A hull runs through the middles of its outermost pixels' sides."""
         runs = find_runs(ids)
+        np.add.at(self.areas, runs[:, LABEL], runs[:, END] - runs[:, START])
         runs = runs[np.argsort(runs[:, LABEL], kind="stable")]
         self._corners.append(_corners(runs) + np.array([0, 2 * window.row, 2 * window.col]))
 
@@ -41,7 +46,7 @@ class Hulls:
         """Area of each floe's hull [n], pixels, 0 where there was none; and first and past-the-last row and column of its box [n, 4]."""
         corners = np.concatenate(self._corners)
         order = np.argsort((corners[:, 0] << 2 * _PLACE_BITS) + (corners[:, 1] << _PLACE_BITS) + corners[:, 2])
-        return _measured(corners[order], self._count)
+        return _measured(corners[order], len(self.areas))
 
 
 def cut(inside: NDArray[np.bool_], depth: FloatArray) -> IdArray:
@@ -79,7 +84,7 @@ def filling(ids: IdArray) -> NDArray[np.float64]:
     """Solidity of the pieces 1…n of [H, W], [n + 1]: the share of its convex hull that each fills."""
     hulls = Hulls(int(ids.max()) + 1)
     hulls.add(Window(0, 0, *ids.shape), ids)
-    return np.asarray(np.bincount(ids.ravel()) / np.maximum(hulls.measure()[0], 1))
+    return hulls.areas / np.maximum(hulls.measure()[0], 1)
 
 
 @compiled

@@ -13,10 +13,16 @@ from torch import Tensor
 
 from icegraph.segment.networks import EDGE, Backbone, ThresholdSizes, without
 
+READS = {"optical": ("red", "green", "blue", "nir"), "sar": ("hh_db", "vv_db", "hv_db", "vh_db")}  # bands in which ice is bright
+# As `icegraph train --network threshold` tunes it on `data/floes`, and on radar passes of `icegraph simulate`.
+TUNED: dict[str, dict[str, dict[str, str | float]]] = {
+    "optical": {"network": {"arch": "threshold", "local": -0.4, "scene": 0.0}, "rule": {"probability": 0.5, "marker_px": 5.0}},
+    "sar": {"network": {"arch": "threshold", "local": -0.8, "scene": 0.0}, "rule": {"probability": 0.5, "marker_px": 1.6}},
+}
 _SURE = 3.0  # logit of what the threshold says
 _DEEPEST_PX = 60.0  # distances are told up to this
 _DARK_ICE = ("swir22",)  # bands in which ice is no brighter than water
-LOCAL, SCENE, BLURS_PX, MARKERS_PX = (-0.4, 0.0, 0.4), (-0.8, -0.4), (0.8,), (1.6, 2.2, 3.0)  # what tuning chooses from
+LOCAL, SCENE, MARKERS_PX = (-0.8, -0.4, 0.0, 0.4), (-1.2, -0.8, -0.4, 0.0), (1.6, 2.2, 3.0, 4.0, 5.0)  # what tuning chooses from
 
 
 class Threshold(Backbone):

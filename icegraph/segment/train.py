@@ -29,7 +29,7 @@ from icegraph.segment.model import CONFIG, WEIGHTS, FloeRule, Segmenter, Segment
 from icegraph.segment.networks import STRIDE, ThresholdSizes
 from icegraph.segment.normalise import INPUTS
 from icegraph.segment.team import Team, team
-from icegraph.segment.tune import score, tune_rule, tune_threshold
+from icegraph.segment.tune import fit_sharpness, score, tune_rule, tune_threshold
 from icegraph.store import atomic_dir, code_version, sha256
 
 _MOST_CHIPS = 64  # about 4 MB each at five bands
@@ -38,6 +38,10 @@ _HELD_OUT = 8  # one scene in so many is kept for validation
 _TUNED_ON = 6  # chips
 _RATE = 2e-3
 _EPOCH = 25  # steps
+_CAVEAT = """They are scenes of the same kind as the training's, and the thresholds were chosen on them too: on scenes of another
+kind or season expect less."""
+_NO_FIGURES = """None: all scenes were learnt from. How optical models trained alike do on regions that they have not seen is told by
+`python benchmarks/regions.py IMAGERY`, and in `docs/results.md`."""
 _NAMES = {
     "threshold": "threshold on local brightness",
     "unet": "U-Net",
@@ -153,8 +157,11 @@ def fit_segmenter(
             progress("train on known floes", (pretrain_steps + float(epoch["step"])) / (pretrain_steps + steps))
         if our.leads:
             model.eval().cpu()
+            model.config = config.model_copy(update={"sharpness": 1.0})
+            sharpness = fit_sharpness(model, train[:: -(-len(train) // _TUNED_ON)])
+            model.config = config.model_copy(update={"sharpness": round(sharpness, 3)})
             if held_out:
-                model.config = config.model_copy(update={"rule": tune_rule(model, held_out[:_TUNED_ON])})
+                model.config = model.config.model_copy(update={"rule": tune_rule(model, held_out[:_TUNED_ON])})
             _save(out, model, held_out, record | {"epochs": checkpoint.history}, budget)
             if state is None:
                 forget(state_beside(out))
@@ -342,7 +349,7 @@ def _card(model: Segmenter, record: dict[str, Any], budget: Budget) -> str:
     origin, scores = record["goes_on_from"], record["held_out"]
     begin = "random weights" if origin is None else f"the weights of an earlier model (SHA-256 {origin[:12]}…)"
     rule: FloeRule = config.rule
-    figures = "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in scores.items())])
+    figures = "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in scores.items()), "", _CAVEAT])
     return f"""---
 license: apache-2.0
 tags: [sea-ice, segmentation, {config.sensor}]
@@ -352,6 +359,7 @@ tags: [sea-ice, segmentation, {config.sensor}]
 A {_NAMES[config.network.arch]}, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters. For every pixel:
 water, brash or floe, and the distance to the floe's boundary; floes are grown from these (probability > {rule.probability:g},
 markers deeper than {rule.marker_px:g} px, at least {rule.min_area_px} px).
+The probability is calibrated: the odds of floe are taken to the power {config.sharpness:g}.
 
 - **Reads**: {", ".join(config.bands)}. Bands that a scene lacks are taken as missing.
 - **Trained on**: {len(record["parents"])} scenes, from {begin}: {budget.pretrain_steps} steps of repainting hidden
@@ -361,10 +369,7 @@ markers deeper than {rule.marker_px:g} px, at least {rule.min_area_px} px).
 
 ## Figures on scenes held out
 
-{figures if scores else "None: there were too few scenes to hold one out."}
-
-They are scenes of the same kind as the training's, and the thresholds were chosen on them too: on scenes of another kind or season
-expect less.
+{figures if scores else _NO_FIGURES}
 
 ## Limits
 

@@ -79,6 +79,14 @@ def test_thresholds_that_cannot_be_meant_are_refused_by_name(tmp_path, text):
         check_gate(run(), path)
 
 
+def test_a_model_that_a_threshold_beats_does_not_pass():
+    def failed(above):
+        metrics = {"sensors": {"optical": {"segmentation": {"f1": 0.9, "f1_over_classical": above}}}}
+        return {c.metric for c in check_gate(metrics).criteria if not c.passed}
+
+    assert failed(-0.01) - failed(0.01) == {"optical.segmentation.f1_over_classical"}
+
+
 def test_the_thresholds_that_come_with_the_code_are_readable():
     result = check_gate(run())
     assert any(c.metric == "sar.segmentation.f1" for c in result.criteria)

@@ -78,6 +78,8 @@ def test_a_perfect_run_scores_one_and_passes_the_gate(full):
     sar = metrics["sensors"]["sar"]
     for group, name in [("segmentation", "f1"), ("segmentation", "pq"), ("matching", "precision"), ("matching", "recall")]:
         assert sar[group][name] == 1
+    assert sar["segmentation"]["classical_f1"] == pytest.approx(1, abs=0.1)
+    assert sar["segmentation"]["f1_over_classical"] == 1 - sar["segmentation"]["classical_f1"]
     assert sar["tracking"]["hota"] == sar["tracking"]["idf1"] == pytest.approx(1)
     assert sar["drift"]["rmse_m"] == pytest.approx(0, abs=1e-6)
     assert sar["forecast"]["floes"] > 10

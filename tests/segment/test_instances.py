@@ -9,9 +9,9 @@ from scipy.ndimage import distance_transform_edt, label, maximum_filter
 from skimage.segmentation import watershed
 
 from icegraph.grid import Window, tiles
+from icegraph.segment import predict
 from icegraph.segment.instances import HALO, fill_holes, find_floes, marker_pixels
 from icegraph.segment.model import FloeRule
-from icegraph.segment.tune import outline
 
 RULE = FloeRule(probability=0.5, marker_px=2.0, min_area_px=20)
 Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -45,6 +45,10 @@ def floes_by_windows(maps: Maps, size: int, rule: FloeRule = RULE) -> NDArray[np
     for window in tiles(shape, size):
         out[window.slices] = floes.read(window)
     return out
+
+
+def outline(probability: NDArray[np.float32], distance: NDArray[np.float32], rule: FloeRule) -> NDArray[np.uint32]:
+    return predict.outline(np.stack([1 - probability, 0 * probability, probability]), distance, rule).labels
 
 
 def random_ice(seed: int, shape: tuple[int, int] = (64, 450)) -> Maps:
@@ -210,3 +214,37 @@ def test_an_island_without_a_gap_is_part_of_its_floe_and_one_in_a_lead_is_not() 
 def test_a_scene_without_ice_has_no_floes() -> None:
     nothing = np.zeros((30, 40), np.float32)
     assert outline(nothing, nothing, RULE).max() == 0
+
+
+def test_floes_below_the_confidence_asked_for_are_dropped_and_the_others_stay_as_they_were():
+    probability, distance = random_ice(3)
+    probability = np.where(np.arange(450) < 225, np.minimum(probability, 0.7), probability).astype(np.float32)
+    every, sure = (outline(probability, distance, RULE.model_copy(update={"min_confidence": least})) for least in (0.0, 0.8))
+    areas = np.bincount(every.ravel())
+    confidence = np.bincount(every.ravel(), probability.ravel()) / areas
+    assert 0 < (confidence[1:] < 0.8).sum() < len(areas) - 1
+    np.testing.assert_array_equal(sure > 0, (every > 0) & (confidence >= 0.8)[every])
+    assert sure.max() == (confidence[1:] >= 0.8).sum()
+
+
+@pytest.mark.parametrize("seam", [64, 1024])
+def test_what_has_a_winding_rim_is_no_floe(seam: int) -> None:
+    """Cracks that run a few pixels into a square leave its hull nearly filled, and make its rim more than twice as long."""
+    inside = np.zeros((80, 140), bool)
+    inside[10:70, 10:60] = inside[10:70, 70:130] = True
+    inside[10:15, 72:130:3] = inside[65:70, 72:130:3] = False
+    maps = inside.astype(np.float32), np.minimum(distance_transform_edt(inside), 8).astype(np.float32)
+    for most, count in ((9.0, 2), (1.5, 1)):
+        floes = floes_by_windows(maps, seam, RULE.model_copy(update={"max_roughness": most}))
+        assert floes.max() == count
+    np.testing.assert_array_equal(floes > 0, inside & (np.arange(140) < 65))
+
+
+def test_ice_a_few_pixels_from_land_is_fast_and_ice_further_off_is_a_floe() -> None:
+    inside = np.zeros((60, 120), bool)
+    inside[20:50, 10:50] = inside[20:50, 70:110] = True
+    probability = inside.astype(np.float32)
+    probability[:18, :60] = probability[:14, 60:] = np.nan
+    distance = np.minimum(distance_transform_edt(inside), 8).astype(np.float32)
+    floes = outline(probability, distance, RULE)
+    np.testing.assert_array_equal(floes > 0, inside & (np.arange(120) >= 60))

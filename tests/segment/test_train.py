@@ -16,9 +16,10 @@ from icegraph.errors import InputError, ModelError
 from icegraph.grid import Window
 from icegraph.scene import Scene
 from icegraph.segment import Engine, load_segmenter, model_for, predict_window, segment, segment_all
-from icegraph.segment.chips import cut_chips
+from icegraph.segment.chips import NOT_FLOE, UNKNOWN, cut_chips
+from icegraph.segment.model import FLOE
 from icegraph.segment.train import fit_segmenter
-from icegraph.segment.tune import count_matches
+from icegraph.segment.tune import count_matches, fit_sharpness
 from icegraph.store import sha256
 
 from .conftest import Discs, disc_field, make_discs, write_scene
@@ -52,6 +53,21 @@ def test_training_lowers_both_losses(model: Path) -> None:
     for phase in ("pretrain", "train"):
         losses = [epoch["loss"] for epoch in epochs if epoch["phase"] == phase]
         assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_floe_probability_is_as_sure_as_it_is_right(model: Path, discs: list[Discs]) -> None:
+    segmenter = load_segmenter(model)
+    truth = {disc.scene.name: disc.labels for disc in discs}
+    chips = cut_chips([disc.scene for disc in discs], truth, segmenter.config.bands, 200, 64, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    for known in chips:  # what is said of a tenth of the pixels is wrong: no answer may be surer than that
+        wrong = (known.classes != UNKNOWN) & (rng.random(known.classes.shape) < 0.1)
+        known.classes[wrong] = np.where(known.classes[wrong] == FLOE, NOT_FLOE, FLOE)
+    power = fit_sharpness(segmenter, chips)
+    assert power < 1
+    for part in (1.0, 0.5):
+        segmenter.config = segmenter.config.model_copy(update={"sharpness": part * power * load_segmenter(model).config.sharpness})
+        assert fit_sharpness(segmenter, chips) == pytest.approx(1 / part, rel=0.1)
 
 
 def test_the_model_folder_is_whole(model: Path) -> None:
