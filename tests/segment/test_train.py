@@ -226,7 +226,7 @@ def test_no_read_is_larger_than_the_padded_tile(model: Path, unseen: Discs, monk
 
 def test_memory_follows_the_window_not_the_scene(model: Path, tmp_path: Path) -> None:
     peaks = []
-    for size in (1400, 2400):
+    for size in (2100, 3600):
         calm = np.zeros((size, size), np.float32)
         calm[::7, ::5] = 1
         valid = np.zeros((size, size), bool)
