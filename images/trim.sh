@@ -23,7 +23,7 @@ if [ "${2:-}" = server ]; then
   find skimage -mindepth 1 -maxdepth 1 -type d -not -name "_*" -not -name draw -not -name exposure -not -name filters -not -name measure \
     -not -name morphology -not -name segmentation -not -name util -exec rm -rf {} +
   rm -rf skimage/filters/rank
-  # What is for other libraries to link with, for tests, for CUDA, for threads of numba's own, for physics in symbols; lists of files.
+  # What is for other libraries to link with, for tests, for CUDA, for threads of numba's own; lists of files.
   rm -rf scipy/special/cython_special.*.so numpy/_core/_simd.*.so rasterio/_example.*.so torch/_vendor/quack torchgen/packaged \
-    numba/np/ufunc/omppool.*.so numba/np/ufunc/tbbpool.*.so sympy/physics sympy/polys/benchmarks ./*.dist-info/RECORD
+    numba/np/ufunc/omppool.*.so numba/np/ufunc/tbbpool.*.so ./*.dist-info/RECORD
 fi

@@ -20,16 +20,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import TransformerConv
-from torch_geometric.utils import scatter, softmax
 
 from icegraph.errors import ModelError
 from icegraph.graph.nodes import NAMES
+from icegraph.track.attention import AT_ONCE, EdgeAttention, group_max, group_mean, group_softmax, group_sum
 from icegraph.track.pair import CANDIDATE_GEOMETRY, SPATIAL_ATTRIBUTES, SUPPORT_ATTRIBUTES, Pair
 from icegraph.weights import load_weights
 
 _CONSENSUS = 3
-_AT_ONCE = 1 << 18
 _MOST = {"width": 4096, "rounds": 64, "heads": 64}
 
 
@@ -106,9 +104,7 @@ class Matcher(nn.Module):
 class _Round(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        part = width // heads
-        self.within = TransformerConv(width, part, heads, edge_dim=SPATIAL_ATTRIBUTES)
-        self.across = TransformerConv(width, part, heads, edge_dim=width)
+        self.within, self.across = EdgeAttention(width, heads, SPATIAL_ATTRIBUTES), EdgeAttention(width, heads, width)
         self.supports = _Supports(width)
         self.mix = _mlp(2 * width, width, width)
         self.update = _mlp(width + 2 * width + self.supports.out + _CONSENSUS, 2 * width, width)
@@ -136,14 +132,14 @@ class _Round(nn.Module):
         sides = []
         number = pair.first + pair.second
         for index in pair.candidates:
-            best = scatter(score.detach(), index, dim_size=number, reduce="max")
-            mean = scatter(state, index, dim_size=number, reduce="mean")
+            best = group_max(score.detach(), index, number)
+            mean = group_mean(state, index, number)
             count = torch.bincount(index, minlength=number).to(score.dtype)
             none = self.none(torch.cat([nodes, mean, best[:, None], torch.log1p(count)[:, None]], dim=1))[:, 0]
             none = none + self.trust * pair.alone.log()
             everyone = torch.cat([score, none])
             place = torch.cat([index, torch.arange(number)])
-            chance = softmax(everyone, place, num_nodes=number).clamp_min(1e-9).log()
+            chance = group_softmax(everyone, place, number).clamp_min(1e-9).log()
             sides.append((chance[: score.shape[0]], chance[score.shape[0] :]))
         return Scores(sides[0][0], sides[1][0], sides[0][1][: pair.first], sides[1][1][pair.first :])
 
@@ -162,8 +158,8 @@ class _Supports(nn.Module):
         brief = torch.cat([self.brief(state), weight[:, None]], dim=1)
         total = torch.zeros((state.shape[0], 4 * self.gates), dtype=state.dtype)
         # Some at a time: of many floes all supports at once would fill the memory.
-        for first in range(0, pair.supports.shape[1], _AT_ONCE):
-            part = slice(first, first + _AT_ONCE)
+        for first in range(0, pair.supports.shape[1], AT_ONCE):
+            part = slice(first, first + AT_ONCE)
             source, target = pair.supports[:, part]
             seen, turn = brief[source], pair.support_turn[part][:, None]
             gate = torch.sigmoid(self.gate(torch.cat([pair.support_attributes[part], seen], dim=1)))
@@ -176,8 +172,8 @@ class _Supports(nn.Module):
 def _by_parts(mlp: nn.Module, source: Tensor, target: Tensor, nodes: Tensor, *told: Tensor, first: Tensor | None = None) -> Tensor:
     """What an MLP makes of candidates [E, …], their nodes and what is told of them, some at a time: all at once would fill the memory."""
     parts = []
-    for start in range(0, max(source.shape[0], 1), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for start in range(0, max(source.shape[0], 1), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
         one, other = nodes[source[part]], nodes[target[part]]
         own = [] if first is None else [first[part]]
         parts.append(mlp(torch.cat([*own, (one - other).abs(), one * other, *(values[part] for values in told)], dim=1)))
@@ -193,20 +189,20 @@ def _consensus(pair: Pair, weight: Tensor) -> Tensor:
     number = pair.first + pair.second
     source = pair.candidates[0]
     way, place = _complex(pair.way), _complex(pair.place)
-    total = scatter(weight, source, dim_size=number)
+    total = group_sum(weight, source, number)
     mean = _sum(way * weight, source, number) / total.clamp_min(1e-6)
     neighbour, floe = pair.spatial
     w = total[neighbour].clamp(max=1.0) ** 2
-    mass = scatter(w, floe, dim_size=number)
+    mass = group_sum(w, floe, number)
     p0, d0 = (_sum(x[neighbour] * w, floe, number) / mass.clamp_min(1e-6) for x in (place, mean))
     p, d = place[neighbour] - p0[floe], mean[neighbour] - d0[floe]
     # One unit of spread is added: few or weak neighbours give a shift without a turn.
-    turn = _sum(w * p.conj() * d, floe, number) / (scatter(w * p.abs() ** 2, floe, dim_size=number) + 1.0)
+    turn = _sum(w * p.conj() * d, floe, number) / (group_sum(w * p.abs() ** 2, floe, number) + 1.0)
     expected = d0 + turn * (place - p0)
     rest = (mean[neighbour] - expected[floe]).abs() * w
-    scatter_m = scatter(rest, floe, dim_size=number) / mass.clamp_min(1e-6)
+    rest_m = group_sum(rest, floe, number) / mass.clamp_min(1e-6)
     off = (way - expected[source]).abs()
-    return torch.stack([torch.log1p(3 * off), off / (off + scatter_m[source] + 0.1), torch.log1p(mass[source])], dim=1)
+    return torch.stack([torch.log1p(3 * off), off / (off + rest_m[source] + 0.1), torch.log1p(mass[source])], dim=1)
 
 
 def _complex(values: Tensor) -> Tensor:
@@ -214,7 +210,7 @@ def _complex(values: Tensor) -> Tensor:
 
 
 def _sum(values: Tensor, index: Tensor, number: int) -> Tensor:
-    parts = scatter(torch.view_as_real(values), index, dim_size=number)
+    parts = group_sum(torch.view_as_real(values), index, number)
     return _complex(parts)
 
 
@@ -262,4 +258,6 @@ def read_matcher(folder: Path) -> Matcher:
         value = getattr(config, name)
         if type(value) is not int or not 1 <= value <= most:
             raise ModelError(path, f"{name} is {value}, not a whole number from 1 to {most}", mend)
+    if config.width % config.heads:
+        raise ModelError(path, f"width is {config.width}, not a multiple of its {config.heads} heads", mend)
     return load_weights(lambda: Matcher(config), folder / "model.safetensors", mend)

@@ -130,7 +130,7 @@ def test_broken_matchers_are_refused(fresh, tmp_path):
         ({"features": ["area"]}, "made for the features"),
         ({"more": 1}, "not the config of a matcher"),
         ({"width": 64}, "not those that config.json describes"),
-        ({"heads": 64}, "not those that config.json describes"),
+        ({"heads": 64}, "width is 32, not a multiple of its 64 heads"),
         ({"width": 4000}, "not those that config.json describes"),  # gigabytes, if it were built
         ({"width": 20_000}, "width is 20000, not a whole number from 1 to"),
         ({"rounds": 10**9}, "rounds is 1000000000, not a whole number from 1 to"),

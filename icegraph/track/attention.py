@@ -1,0 +1,78 @@
+"""Attention along the edges of a graph, and sums over groups, which it is made of."""
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+AT_ONCE = 1 << 18  # edges: of many floes all at once would fill the memory
+
+
+class EdgeAttention(nn.Module):
+    """Attention of nodes to the nodes that edges lead from (Shi et al. 2021, doi 10.24963/ijcai.2021/214, equations 3 and 4).
+
+    Each node sends a query, a key and a value; what is told of an edge is added to the key and the value of its source.
+
+    Args:
+        width: W, what is known of a node; a multiple of `heads`.
+        heads: Heads.
+        told: A, what is told of an edge.
+    """
+
+    def __init__(self, width: int, heads: int, told: int) -> None:
+        super().__init__()
+        self._heads = heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.edge = nn.Linear(told, width, bias=False)
+        self.own = nn.Linear(width, width)
+
+    def forward(self, nodes: Tensor, edges: Tensor, told: Tensor) -> Tensor:
+        """What the nodes make of each other.
+
+        Args:
+            nodes: [N, W].
+            edges: From, to [2, E].
+            told: Of each edge [E, A].
+
+        Returns:
+            [N, W].
+        """
+        query, key, value = (part(nodes).unflatten(1, (self._heads, -1)) for part in (self.query, self.key, self.value))
+        parts = [slice(first, first + AT_ONCE) for first in range(0, max(edges.shape[1], 1), AT_ONCE)]
+
+        def of_edges(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+            source, target = edges[:, part]
+            return source, target, self.edge(told[part]).unflatten(1, (self._heads, -1))
+
+        scores = []
+        for source, target, edge in map(of_edges, parts):
+            scores.append((query[target] * (key[source] + edge)).sum(-1) / sqrt(key.shape[2]))
+        share = group_softmax(torch.cat(scores), edges[1], nodes.shape[0])[..., None]
+        out = torch.zeros_like(value)
+        for part in parts:
+            source, target, edge = of_edges(part)
+            out = out.index_add(0, target, (value[source] + edge) * share[part])
+        return out.flatten(1) + self.own(nodes)
+
+
+def group_sum(values: Tensor, group: Tensor, number: int) -> Tensor:
+    """Sums [number, …] of the values [E, …] of each group; `group` [E]."""
+    return values.new_zeros((number, *values.shape[1:])).index_add(0, group, values)
+
+
+def group_mean(values: Tensor, group: Tensor, number: int) -> Tensor:
+    """Means [number, …] of the values [E, …] of each group, 0 of none."""
+    count = torch.bincount(group, minlength=number).clamp(min=1).to(values.dtype)
+    return group_sum(values, group, number) / count.view(-1, *[1] * (values.dim() - 1))
+
+
+def group_max(values: Tensor, group: Tensor, number: int) -> Tensor:
+    """The largest [number, …] of the values [E, …] of each group, 0 of none."""
+    where = group.view(-1, *[1] * (values.dim() - 1)).expand_as(values)
+    return values.new_zeros((number, *values.shape[1:])).scatter_reduce(0, where, values, "amax", include_self=False)
+
+
+def group_softmax(values: Tensor, group: Tensor, number: int) -> Tensor:
+    """Softmax [E, …] of the values [E, …] within each group."""
+    odds = (values - group_max(values.detach(), group, number)[group]).exp()
+    return odds / group_sum(odds, group, number)[group]
