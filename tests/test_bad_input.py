@@ -224,9 +224,9 @@ def test_a_full_disk_is_told_through_what_gdal_makes_of_it() -> None:
 
 
 def test_an_interrupted_simulation_leaves_nothing(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [ICEGRAPH, "run", "--out", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    # Whoever runs the tests in the background has interruptions ignored.
+    command = ["env", "--default-signal=INT", ICEGRAPH, "run", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     begun = time.monotonic()
     while not (tmp_path / "out").exists() and time.monotonic() < begun + 60:
         time.sleep(0.1)

@@ -15,7 +15,7 @@ from s3_relay import Relay
 from icegraph.errors import InputError
 from icegraph.grid import Window
 from icegraph.registry import SHIPPED
-from icegraph.segment import load_segmenter, segment
+from icegraph.segment import Engine, load_segmenter, segment
 from icegraph.serve.references import AllowList
 from icegraph.serve.refusal import Refused, Why
 from icegraph.store import open_store, sha256
@@ -102,7 +102,7 @@ def test_a_scene_by_reference_gives_what_segment_writes(stored: str, bucket: str
 
     segment(Scene.open(tmp_path / "scene"), SHIPPED / "segmenter-optical", tmp_path / "out")
     model = SHIPPED / "segmenter-optical"
-    opened = Scene.open(tmp_path / "scene"), load_segmenter(model), f"segmenter-optical {sha256(model)[:12]}"
+    opened = Scene.open(tmp_path / "scene"), Engine(load_segmenter(model)), f"segmenter-optical {sha256(model)[:12]}"
     with running(allow=(f"s3://{bucket}/scenes",)) as server:
         answer = post(server, INFER, scene_request(stored, "labels", "probability"))
         part = post(server, INFER, scene_request(f"{stored}/item.json", "probability", window="30,40,90,100"))
