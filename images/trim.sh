@@ -11,7 +11,10 @@ rm -rf torch/bin/protoc* torch/bin/test_* torch/bin/*Test torch/lib/libtorchbind
 find botocore/data -mindepth 1 -maxdepth 1 -type d -not -name s3 -not -name sts -not -name "sso*" -exec rm -rf {} +
 find transformers/models -mindepth 1 -maxdepth 1 -type d -not -name auto -not -name segformer -exec rm -rf {} +
 rm -rf openvino/libs/libopenvino_intel_[gn]pu_plugin.so openvino/libs/cache.json openvino/tools
-for format in onnx paddle tensorflow tensorflow_lite gguf jax; do rm -f "openvino/libs/libopenvino_${format}_frontend.so"*; done
+rm -rf openvino/libs/libopenvino_auto_plugin.so openvino/libs/libopenvino_hetero_plugin.so openvino/libs/libopenvino_c.so*
+for format in onnx paddle tensorflow tensorflow_lite gguf ir jax; do
+  rm -rf "openvino/libs/libopenvino_${format}_frontend.so"* "openvino/frontend/${format}"
+done
 # Symbols. The libraries that wheels bring beside themselves, and numba's, do not survive it.
 find . -name "*.so*" -size +64k -not -path "*.libs/*" -not -path "./numba/*" -exec strip --strip-unneeded {} +
 
@@ -23,7 +26,9 @@ if [ "${2:-}" = server ]; then
   find skimage -mindepth 1 -maxdepth 1 -type d -not -name "_*" -not -name draw -not -name exposure -not -name filters -not -name measure \
     -not -name morphology -not -name segmentation -not -name util -exec rm -rf {} +
   rm -rf skimage/filters/rank
+  # Parts of scipy, and the compiler of PyTorch, of which it asks nothing.
+  rm -rf scipy/cluster scipy/integrate scipy/io scipy/odr scipy/signal scipy/stats torch/_inductor
   # What is for other libraries to link with, for tests, for CUDA, for threads of numba's own; lists of files.
-  rm -rf scipy/special/cython_special.*.so numpy/_core/_simd.*.so rasterio/_example.*.so torch/_vendor/quack torchgen/packaged \
-    numba/np/ufunc/omppool.*.so numba/np/ufunc/tbbpool.*.so ./*.dist-info/RECORD
+  rm -rf scipy/special/cython_special.*.so numpy/_core/_simd.*.so numpy/distutils rasterio/_example.*.so torch/_vendor/quack torchgen/packaged \
+    numba/cuda numba/np/ufunc/omppool.*.so numba/np/ufunc/tbbpool.*.so ./*.dist-info/RECORD
 fi

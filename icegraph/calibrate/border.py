@@ -9,7 +9,7 @@ received nothing.
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 
 BORDER = 5  # pixels: zeros are border where they fill BORDER × BORDER pixels; a lone zero is dark water
 HALO = BORDER - 1

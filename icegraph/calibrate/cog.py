@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 from icegraph.grid import Grid, Window, tiles
 
 TILE = 512

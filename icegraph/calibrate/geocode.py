@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 from icegraph.errors import PassError
 from icegraph.grid import Grid, Window
 from icegraph.ingest.tiff import PIXEL_LIMIT, SIDE_LIMIT

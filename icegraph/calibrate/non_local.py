@@ -11,7 +11,7 @@ that of power, the likeliest value of gamma distributed looks (C.-A. Deledalle, 
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 
 REACH = 6
 PATCH = 5

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
 from icegraph.calibrate.cog import CogWriter, Encoded, blocks
-from icegraph.calibrate.compiled import compiled
 from icegraph.calibrate.geocode import Backward, Forward, TieValues
 from icegraph.calibrate.radiometry import Floats
 from icegraph.calibrate.settings import REFERENCE_DEG, Filter
 from icegraph.calibrate.speckle import despeckle, halo
+from icegraph.compiled import compiled
 from icegraph.grid import Grid, Window, tiles
 from icegraph.scene import thinning
 

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 from icegraph.grid import Window
 
 FloatArray = NDArray[np.float64]

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icegraph.calibrate import non_local
-from icegraph.calibrate.compiled import compiled
 from icegraph.calibrate.settings import Filter
+from icegraph.compiled import compiled
 
 SIZE = 7  # pixels, the side of the local window
 _HALF = SIZE // 2

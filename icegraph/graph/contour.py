@@ -7,7 +7,7 @@ the pixel edges, which cuts the corners of the stairs.
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 
 # Fourier orders kept; order 1 is the circle that the others are measured by. Small orders only: a floe of 40 pixels shows no more.
 ORDERS = (-1, 2, -2, 3, -3, 4, -4, 5)

@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 from icegraph.graph.contour import middles
 
 RAYS = 64

@@ -6,7 +6,7 @@ Compiled loops; the arrays grow with the number of floes and the length of their
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 from icegraph.runs import END, LABEL, ROW, START, area, chain
 
 

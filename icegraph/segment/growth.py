@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 from icegraph.runs import END, LABEL, ROW, START, connect, find_runs
 
 FloatArray = NDArray[np.float32]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 from skimage.segmentation import watershed
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 from icegraph.grid import Window
 from icegraph.runs import END, LABEL, ROW, START, area, chain, find_runs
 

@@ -2,3 +2,12 @@
 
 Nothing is imported here: `icegraph --help` must not wait for torch.
 """
+
+import sys
+from types import ModuleType
+
+# KServe's package begins with its client of the Kubernetes API, for which a server would wait a second and has no use.
+_CLIENT = "kserve.api.kserve_client"
+if "kserve" not in sys.modules:
+    sys.modules[_CLIENT] = ModuleType(_CLIENT)
+    sys.modules[_CLIENT].KServeClient = None  # type: ignore[attr-defined]

@@ -12,16 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from icegraph.errors import IceGraphError, ModelError
-from icegraph.grid import Window
 from icegraph.registry import model_set
 from icegraph.segment.engine import Engine
-from icegraph.segment.frames import Tile, predict_tile
 from icegraph.segment.model import load_segmenter
-from icegraph.segment.networks import STRIDE
-from icegraph.segment.normalise import channels
+from icegraph.serve.warmup import try_matcher, try_segmenter
 from icegraph.store import sha256
 
 _VERSION = re.compile(r"[0-9a-f]{12}")
@@ -138,15 +133,8 @@ class ServedModels:
 def _tried(name: str, folder: Path) -> Engine | None:
     """Load a model and let it answer once; gives what predicts, of a segmenter."""
     if not name.startswith("segmenter"):
-        from icegraph.track.matcher import read_matcher
-
-        read_matcher(folder)
+        try_matcher(folder)
         return None
     engine = Engine(load_segmenter(folder))
-    side = STRIDE + 2 * engine.config.halo_px
-    frame = np.zeros((channels(len(engine.config.bands)), side, side), np.float32)
-    frame[-1] = 1
-    maps = predict_tile(engine, Tile(Window(0, 0, STRIDE, STRIDE), np.ones((STRIDE, STRIDE), bool), frame))
-    if not np.isfinite(maps).all():
-        raise ModelError(folder, "its answer to an empty image is not finite", "train it anew, or promote another version")
+    try_segmenter(engine, folder)
     return engine

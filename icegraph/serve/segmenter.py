@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +13,14 @@ from kserve.protocol.infer_type import InferInput, InferRequest, InferResponse, 
 from numpy.typing import NDArray
 
 from icegraph.grid import Window
-from icegraph.scene import Scene, write_tiles
+from icegraph.scene import Scene
 from icegraph.segment import Outlines, model_for, segment_window
 from icegraph.segment.normalise import INCIDENCE, read_scaled
 from icegraph.serve.account import IMAGES, VALID, account, observe_input
 from icegraph.serve.array_scene import ArrayScene, Place
 from icegraph.serve.gate import Gate
 from icegraph.serve.geojson import moment, projected, to_geojson
+from icegraph.serve.measure import measured
 from icegraph.serve.models import Served, ServedModels
 from icegraph.serve.protocol import Limits, array_of, output_tensor, parse_json
 from icegraph.serve.references import AllowList
@@ -322,17 +321,8 @@ def _observe(one: Pass) -> None:
 
 
 def _floes(one: Pass, outlines: Outlines, about: Mapping[str, Any]) -> dict[str, Any]:
-    """The floe table of a window as GeoJSON: written out once, as its measures read files by windows."""
-    from icegraph.graph import floe_table
-
-    with tempfile.TemporaryDirectory(prefix="icegraph-") as work:
-        saved = one.scene.save(Path(work), one.window)
-        height, width = one.window.shape
-        profile: dict[str, Any] = {"height": height, "width": width, "count": 1, "crs": saved.grid.crs, "transform": saved.grid.transform}
-        for name, pixels in (("labels", outlines.labels), ("floe_probability", outlines.probability)):
-            with write_tiles(Path(work) / f"{name}.tif", 256, dtype=str(pixels.dtype), **profile) as writer:
-                writer.write(Window(0, 0, height, width), pixels)
-        table = floe_table(Path(work), saved)
+    """The floe table of a window as GeoJSON."""
+    table = measured(one.scene, one.window, outlines)
     table.attrs["icegraph"] |= lineage([("request", str(about["input_sha256"])), (one.model.name, one.model.sha256)])
     return to_geojson(table)
 

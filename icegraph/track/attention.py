@@ -52,7 +52,8 @@ class EdgeAttention(nn.Module):
         for part in parts:
             source, target, edge = of_edges(part)
             out = out.index_add(0, target, (value[source] + edge) * share[part])
-        return out.flatten(1) + self.own(nodes)
+        mixed: Tensor = out.flatten(1) + self.own(nodes)
+        return mixed
 
 
 def group_sum(values: Tensor, group: Tensor, number: int) -> Tensor:

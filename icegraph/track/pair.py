@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from icegraph.calibrate.compiled import compiled
+from icegraph.compiled import compiled
 from icegraph.graph.nodes import NOISE, RADIOMETRY, Nodes, spacing
 from icegraph.graph.profile import RAYS, best_fit
 from icegraph.track.likelihood import Beliefs, beliefs
