@@ -6,10 +6,9 @@ cd "$1"
 # Tests, headers and sources of what is compiled, programs of torch's build. skimage finds its parts by its .pyi files.
 find . -type d \( -name test -o -name tests -o -name include \) -prune -exec rm -rf {} +
 find . -type f \( -name "*.pyi" -o -name "*.pyx" -o -name "*.pxd" -o -name "*.[ach]" -o -name "*.cpp" -o -name "*.cuh" \) -not -path "./skimage/*" -delete
-rm -rf torch/bin/protoc* torch/bin/test_* torch/bin/*Test torch/lib/libtorchbind_test.so
-# Of AWS' services, of networks and of OpenVINO's devices and formats, those that are used here.
+rm -rf torch/bin/protoc* torch/bin/test_* torch/bin/*Test torch/lib/libtorchbind_test.so torch/lib/libjitbackend_test.so torch/lib/libbackend_with_compiler.so
+# Of AWS' services and of OpenVINO's devices and formats, those that are used here.
 find botocore/data -mindepth 1 -maxdepth 1 -type d -not -name s3 -not -name sts -not -name "sso*" -exec rm -rf {} +
-find transformers/models -mindepth 1 -maxdepth 1 -type d -not -name auto -not -name segformer -exec rm -rf {} +
 rm -rf openvino/libs/libopenvino_intel_[gn]pu_plugin.so openvino/libs/cache.json openvino/tools
 rm -rf openvino/libs/libopenvino_auto_plugin.so openvino/libs/libopenvino_hetero_plugin.so openvino/libs/libopenvino_c.so*
 for format in onnx paddle tensorflow tensorflow_lite gguf ir jax; do
@@ -19,13 +18,15 @@ done
 find . -name "*.so*" -size +64k -not -path "*.libs/*" -not -path "./numba/*" -exec strip --strip-unneeded {} +
 
 if [ "${2:-}" = server ]; then
-  # KServe's package begins with its client of the Kubernetes API, which a server does not ask.
-  sed -i "/^from .api.kserve_client/d" kserve/__init__.py
-  rm -rf kserve/api
+  # KServe's package ends with its client of the Kubernetes API, which a server does not ask.
+  sed -i "/^from .api.kserve_client/,\$d" kserve/__init__.py
+  rm -rf kserve/api kserve/models
   # Of skimage, the watershed and what that imports.
   find skimage -mindepth 1 -maxdepth 1 -type d -not -name "_*" -not -name draw -not -name exposure -not -name filters -not -name measure \
     -not -name morphology -not -name segmentation -not -name util -exec rm -rf {} +
   rm -rf skimage/filters/rank
+  # Languages that no traceback is written in.
+  find pygments/lexers -name "*.py*" -not -name "__init__*" -not -name "_mapping*" -delete
   # Parts of scipy, and the compiler of PyTorch, of which it asks nothing.
   rm -rf scipy/cluster scipy/integrate scipy/io scipy/odr scipy/signal scipy/stats torch/_inductor
   # What is for other libraries to link with, for tests, for CUDA, for threads of numba's own; lists of files.

@@ -10,15 +10,14 @@ of the halo leaves the rest out there, a fifth of all work, and gives the very f
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from transformers import SegformerConfig
+from icegraph.segment.transformer import MixTransformer
 
 STRIDE = 16  # height and width of an input are multiples of this: the coarsest level of each network
 EDGE = 4  # given beyond a tile's sides, pixels
@@ -177,11 +176,9 @@ class SegFormer(Backbone):
     """
 
     def __init__(self, sizes: SegFormerSizes, inputs: int) -> None:
-        from transformers import SegformerModel  # seconds, which the other networks need not wait for
-
         super().__init__()
         self.width = sizes.detail
-        self.encoder = SegformerModel(_encoder_config(sizes, inputs))
+        self.encoder = MixTransformer(inputs, sizes.hidden, sizes.depths, sizes.heads, sizes.reductions)
         self.levels = nn.ModuleList(nn.Conv2d(hidden, sizes.decoder, 1) for hidden in sizes.hidden)
         self.fuse = nn.Sequential(nn.BatchNorm2d(sizes.decoder), nn.GELU(), nn.Conv2d(sizes.decoder, sizes.detail, 1))
         self.detail = _pair(inputs, sizes.detail)
@@ -189,7 +186,7 @@ class SegFormer(Backbone):
 
     def forward(self, inputs: Tensor, halo: int = 0) -> Tensor:
         """Features; see `Backbone`."""
-        stages = self.encoder(inputs, output_hidden_states=True).hidden_states
+        stages = self.encoder(inputs)
         *finer, coarsest = (level(stage) for level, stage in zip(self.levels, stages, strict=True))
         # From coarse to fine: each level is enlarged by 2 only, which costs less than enlarging all of them to the finest.
         deep = coarsest
@@ -235,22 +232,3 @@ def _cuts(halo: int) -> Iterator[tuple[int, int]]:
 
 def _double(image: Tensor) -> Tensor:
     return functional.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def _encoder_config(sizes: SegFormerSizes, inputs: int) -> "SegformerConfig":
-    from transformers import SegformerConfig
-
-    settings: dict[str, Any] = {
-        "num_channels": inputs,
-        "hidden_sizes": list(sizes.hidden),
-        "depths": list(sizes.depths),
-        "num_attention_heads": list(sizes.heads),
-        "sr_ratios": list(sizes.reductions),
-        "patch_sizes": [5, 3, 3, 3],
-        "strides": [2, 2, 2, 2],
-        "mlp_ratios": [4, 4, 4, 4],
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "drop_path_rate": 0.0,
-    }
-    return SegformerConfig(**settings)
