@@ -3,10 +3,13 @@
 All is looked up in k-d trees, so that the cost grows with the number of floes little faster than in proportion.
 """
 
+from collections import deque
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from icegraph.ahead import map_ahead
 from icegraph.graph.nodes import NAMES, NOISE, Nodes, neighbours, spacing
 from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 from icegraph.graph.profile import best_fit
@@ -21,7 +24,7 @@ _NEAR = 2.0  # the reach, in units of measurement noise: what place counts among
 _VOTES, _VOTERS = 4, 24
 _FIT_NOISE = 0.5, 0.05  # what is left between two outlines of one floe: pixels, and share of the floe's size
 _FIT_WEIGHT = 8  # features that the outline counts for
-_ROWS = 1 << 18
+_ROWS = 1 << 17  # pairs that one thread compares at once
 
 
 def candidate_edges(
@@ -107,13 +110,16 @@ def unlikeness(a: Nodes, b: Nodes, edges: Whole) -> tuple[NDArray[np.float32], N
     each at most 9.
     """
     total, turn = np.zeros(edges.shape[1], np.float32), np.zeros(edges.shape[1], np.float32)
-    for first in range(0, edges.shape[1], _ROWS):
+
+    def compare(first: int) -> None:
         rows = slice(first, first + _ROWS)
         one, other = edges[:, rows]
         gap = (a.features[one] - b.features[other]) / (np.sqrt(2) * NOISE)
         _, turn[rows], rest, _ = best_fit(a.profile, b.profile, edges[:, rows])
         noise = _FIT_NOISE[0] * np.maximum(a.pixel_m[one], b.pixel_m[other]) + _FIT_NOISE[1] * np.sqrt(a.size_m[one] * b.size_m[other])
         total[rows] = np.minimum(gap * gap, 9).sum(axis=1) + _FIT_WEIGHT * np.minimum((rest / noise) ** 2, 9)
+
+    deque(map_ahead(compare, range(0, edges.shape[1], _ROWS)), maxlen=0)
     return total / np.float32(len(NOISE) + _FIT_WEIGHT), turn
 
 
@@ -133,7 +139,7 @@ def _pool(a: Nodes, b: Nodes, reach_m: float, most: int) -> Whole:
 
 def _nearest(places: NDArray[np.floating], others: NDArray[np.floating], most: int, reach: float) -> Whole:
     """Pairs [2, P], sorted by the first: of each place the nearest others within reach, at most `most`."""
-    distance, found = cKDTree(others).query(places, k=np.arange(1, min(most, len(others)) + 1))
+    distance, found = cKDTree(others).query(places, k=np.arange(1, min(most, len(others)) + 1), workers=-1)
     row, rank = np.nonzero(distance <= reach)
     pairs = np.stack([row, found[row, rank]]).astype(np.int64)
     return np.asarray(pairs[:, np.lexsort(pairs[::-1])])

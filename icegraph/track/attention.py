@@ -1,11 +1,16 @@
 """Attention along the edges of a graph, and sums over groups, which it is made of."""
 
+from collections.abc import Callable, Iterator
 from math import sqrt
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-AT_ONCE = 1 << 18  # edges: of many floes all at once would fill the memory
+from icegraph.ahead import map_ahead
+
+AT_ONCE = 1 << 16  # edges: of many floes all at once would fill the memory
+Result = TypeVar("Result")
 
 
 class EdgeAttention(nn.Module):
@@ -38,22 +43,40 @@ class EdgeAttention(nn.Module):
             [N, W].
         """
         query, key, value = (part(nodes).unflatten(1, (self._heads, -1)) for part in (self.query, self.key, self.value))
-        parts = [slice(first, first + AT_ONCE) for first in range(0, max(edges.shape[1], 1), AT_ONCE)]
 
-        def of_edges(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        def scores(part: slice) -> Tensor:
             source, target = edges[:, part]
-            return source, target, self.edge(told[part]).unflatten(1, (self._heads, -1))
+            found: Tensor = (query[target] * (key[source] + self._told(told[part]))).sum(-1) / sqrt(key.shape[2])
+            return found
 
-        scores = []
-        for source, target, edge in map(of_edges, parts):
-            scores.append((query[target] * (key[source] + edge)).sum(-1) / sqrt(key.shape[2]))
-        share = group_softmax(torch.cat(scores), edges[1], nodes.shape[0])[..., None]
+        share = group_softmax(torch.cat(list(by_parts(edges.shape[1], scores))), edges[1], nodes.shape[0])[..., None]
+
+        def values(part: slice) -> tuple[Tensor, Tensor]:
+            source, target = edges[:, part]
+            return target, (value[source] + self._told(told[part])) * share[part]
+
         out = torch.zeros_like(value)
-        for part in parts:
-            source, target, edge = of_edges(part)
-            out = out.index_add(0, target, (value[source] + edge) * share[part])
+        for target, part in by_parts(edges.shape[1], values):
+            out = out.index_add(0, target, part)
         mixed: Tensor = out.flatten(1) + self.own(nodes)
         return mixed
+
+    def _told(self, told: Tensor) -> Tensor:
+        by_head: Tensor = self.edge(told).unflatten(1, (self._heads, -1))
+        return by_head
+
+
+def by_parts(number: int, work: Callable[[slice], Result]) -> Iterator[Result]:
+    """What `work` gives of `AT_ONCE` of so many edges at a time, in order; several parts are worked on side by side."""
+    parts = [slice(first, first + AT_ONCE) for first in range(0, max(number, 1), AT_ONCE)]
+    inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def alike(part: slice) -> Result:
+        # Each thread has modes of its own.
+        with torch.inference_mode(inference), torch.set_grad_enabled(grad):
+            return work(part)
+
+    return map_ahead(alike, parts) if len(parts) > 1 else iter([work(parts[0])])
 
 
 def group_sum(values: Tensor, group: Tensor, number: int) -> Tensor:

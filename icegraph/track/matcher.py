@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from icegraph.errors import ModelError
 from icegraph.graph.nodes import NAMES
-from icegraph.track.attention import AT_ONCE, EdgeAttention, group_max, group_mean, group_softmax, group_sum
+from icegraph.track.attention import EdgeAttention, by_parts, group_max, group_mean, group_softmax, group_sum
 from icegraph.track.pair import CANDIDATE_GEOMETRY, SPATIAL_ATTRIBUTES, SUPPORT_ATTRIBUTES, Pair
 from icegraph.weights import load_weights
 
@@ -89,8 +89,7 @@ class Matcher(nn.Module):
     def forward(self, pair: Pair) -> list[Scores]:
         """Score a pair: one result a round, the last is the best."""
         nodes = self.enter(pair.nodes)
-        source, target = pair.candidates
-        state = _by_parts(self.compare, source, target, nodes, pair.candidate_attributes)
+        state = _of_candidates(self.compare, pair, nodes, pair.candidate_attributes)
         scores: list[Scores] = []
         weight = pair.belief
         for step in self.rounds:
@@ -122,9 +121,8 @@ class _Round(nn.Module):
         back, forth = (self.across(nodes, way, state) for way in (pair.candidates.flip(0), pair.candidates))
         met = torch.cat([back[: pair.first], forth[pair.first :]])
         nodes = self.node_norm(nodes + self.mix(torch.cat([seen, met], dim=1)))
-        source, target = pair.candidates
         consensus, support = _consensus(pair, weight), self.supports(state, weight, pair)
-        state = self.state_norm(state + _by_parts(self.update, source, target, nodes, support, consensus, first=state))
+        state = self.state_norm(state + _of_candidates(self.update, pair, nodes, support, consensus, first=state))
         return nodes, state, self._choose(pair, nodes, state)
 
     def _choose(self, pair: Pair, nodes: Tensor, state: Tensor) -> Scores:
@@ -156,28 +154,34 @@ class _Supports(nn.Module):
 
     def forward(self, state: Tensor, weight: Tensor, pair: Pair) -> Tensor:
         brief = torch.cat([self.brief(state), weight[:, None]], dim=1)
-        total = torch.zeros((state.shape[0], 4 * self.gates), dtype=state.dtype)
-        # Some at a time: of many floes all supports at once would fill the memory.
-        for first in range(0, pair.supports.shape[1], AT_ONCE):
-            part = slice(first, first + AT_ONCE)
+
+        def sums(part: slice) -> tuple[slice, Tensor]:
+            """What is said of the candidates that a part of the supports supports."""
             source, target = pair.supports[:, part]
             seen, turn = brief[source], pair.support_turn[part][:, None]
             gate = torch.sigmoid(self.gate(torch.cat([pair.support_attributes[part], seen], dim=1)))
             sure = gate * seen[:, -1:]
-            total = total.index_add(0, target, torch.cat([gate, sure * turn.cos(), sure * turn.sin(), sure], dim=1))
+            candidates = slice(int(target[0]), int(target[-1]) + 1) if len(target) else slice(0, 0)
+            said = torch.cat([gate, sure * turn.cos(), sure * turn.sin(), sure], dim=1)
+            return candidates, group_sum(said, target - candidates.start, candidates.stop - candidates.start)
+
+        total = torch.zeros((state.shape[0], 4 * self.gates), dtype=state.dtype)
+        for candidates, part in by_parts(pair.supports.shape[1], sums):
+            total[candidates] += part
         plain, cos, sin, weighted = total.chunk(4, dim=1)
         return torch.cat([plain, weighted, torch.hypot(cos, sin + 1e-6), cos], dim=1) / 4
 
 
-def _by_parts(mlp: nn.Module, source: Tensor, target: Tensor, nodes: Tensor, *told: Tensor, first: Tensor | None = None) -> Tensor:
-    """What an MLP makes of candidates [E, …], their nodes and what is told of them, some at a time: all at once would fill the memory."""
-    parts = []
-    for start in range(0, max(source.shape[0], 1), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        one, other = nodes[source[part]], nodes[target[part]]
+def _of_candidates(mlp: nn.Module, pair: Pair, nodes: Tensor, *told: Tensor, first: Tensor | None = None) -> Tensor:
+    """What an MLP makes of candidates [E, …], of their nodes and what is told of them."""
+
+    def of(part: slice) -> Tensor:
+        one, other = nodes[pair.candidates[0, part]], nodes[pair.candidates[1, part]]
         own = [] if first is None else [first[part]]
-        parts.append(mlp(torch.cat([*own, (one - other).abs(), one * other, *(values[part] for values in told)], dim=1)))
-    return torch.cat(parts)
+        made: Tensor = mlp(torch.cat([*own, (one - other).abs(), one * other, *(values[part] for values in told)], dim=1))
+        return made
+
+    return torch.cat(list(by_parts(pair.candidates.shape[1], of)))
 
 
 def _consensus(pair: Pair, weight: Tensor) -> Tensor:

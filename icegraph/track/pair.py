@@ -4,6 +4,7 @@ Three sparse sets of edges: spatial (floe, its neighbour in the same pass), cand
 i→j, candidate n→m), where n is a neighbour of i: if i moved to j as one piece with its surroundings, m should lie from j as n lies from i.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from icegraph.ahead import map_ahead
 from icegraph.compiled import compiled
 from icegraph.graph.nodes import NOISE, RADIOMETRY, Nodes, spacing
 from icegraph.graph.profile import RAYS, best_fit
@@ -22,6 +24,7 @@ SUPPORT_ATTRIBUTES = 7
 _SUPPORTS = 2  # partners kept of each neighbour: the one expected, and one in case of doubt
 _SUPPORT_NEIGHBOURS = 8
 _WORST = 60.0  # a cost from which a support says nothing
+_AT_ONCE = 1 << 16  # candidates whose supports are looked for by one thread
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Pair:
         alone: Probability that each node has no partner [N], likewise.
         way: Displacement of each candidate [E, 2] in mean spacings.
         place: Position of each node [N, 2] in mean spacings.
-        supports: [2, P], supporting candidate → supported one.
+        supports: [2, P], supporting candidate → supported one, in the order of the latter.
         support_attributes: [P, SUPPORT_ATTRIBUTES].
         support_turn: Angle from neighbour's place to its partner's place [P], radians.
     """
@@ -173,18 +176,27 @@ def _supports(
     ends = np.searchsorted(edges[0], np.arange(len(a) + 1))
     near = np.ascontiguousarray(near[:, :_SUPPORT_NEIGHBOURS])
     given = edges, ends, near, a.xy, b.xy, local, unlike.astype(np.float64), own_turn.astype(np.float64)
-    place, numbers = _find_supports(*given)
-    stretch, aside, turn, far, cost, rank = numbers.T
-    # Of many floes there are millions: one array, filled column by column.
-    attributes = np.empty((len(turn), SUPPORT_ATTRIBUTES), np.float32)
-    attributes[:, 0], attributes[:, 1] = np.tanh(2 * stretch), np.tanh(aside)
-    attributes[:, 2] = np.tanh(2 * np.hypot(stretch, aside))
-    attributes[:, 3], attributes[:, 4], attributes[:, 5], attributes[:, 6] = np.abs(turn), far, np.exp(-cost / 4), rank
-    return place, attributes, turn.copy()
+    parts = range(0, edges.shape[1], _AT_ONCE)
+    found = deque(map_ahead(lambda first: _find_supports(first, min(first + _AT_ONCE, edges.shape[1]), *given), parts))
+    count = sum(len(numbers) for _, numbers in found)
+    # Of many floes there are millions: arrays filled part by part and column by column, and each part let go.
+    place, attributes, turn = np.empty((2, count), np.int64), np.empty((count, SUPPORT_ATTRIBUTES), np.float32), np.empty(count, np.float32)
+    end = 0
+    while found:
+        where, numbers = found.popleft()
+        rows = slice(end, end := end + len(numbers))
+        stretch, aside, angle, far, cost, rank = numbers.T
+        place[:, rows], turn[rows] = where, angle
+        columns = (np.tanh(2 * stretch), np.tanh(aside), np.tanh(2 * np.hypot(stretch, aside)), np.abs(angle), far, np.exp(-cost / 4), rank)
+        for number, column in enumerate(columns):
+            attributes[rows, number] = column
+    return place, attributes, turn
 
 
 @compiled
 def _find_supports(
+    first: int,
+    last: int,
     edges: NDArray[np.int64],
     ends: NDArray[np.int64],
     near: NDArray[np.int64],
@@ -193,17 +205,18 @@ def _find_supports(
     local: NDArray[np.float64],
     unlike: NDArray[np.float64],
     own_turn: NDArray[np.float64],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Supports [2, P] and, for each, stretch and departure aside in spacings, turn, distance in spacings, cost and rank [P, 6].
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Supports [2, P] of the candidates from `first` to before `last`, and what is known of them.
 
-    `ends` tells where the edges of each floe of the earlier pass begin and end.
+    That is, stretch and departure aside in spacings, turn, distance in spacings, cost and rank [P, 6]. `ends` tells where the edges of each
+    floe of the earlier pass begin and end.
     """
-    most = edges.shape[1] * near.shape[1] * _SUPPORTS
-    place, numbers = np.empty((2, most), np.int64), np.empty((most, 6), np.float32)
+    most = (last - first) * near.shape[1] * _SUPPORTS
+    place, numbers = np.empty((2, most), np.int32), np.empty((most, 6), np.float32)
     count = 0
     best = np.empty((_SUPPORTS, 6))
     chosen = np.empty(_SUPPORTS, np.int64)
-    for edge in range(edges.shape[1]):
+    for edge in range(first, last):
         i, j = edges[0, edge], edges[1, edge]
         for k in range(near.shape[1]):
             n = near[i, k]
