@@ -29,6 +29,7 @@ from icegraph.segment.normalise import channels
 
 FloatArray = NDArray[np.float32]
 _SHAPES = 4  # kept compiled; a scene has no more: tiles within, at the right, at the bottom, and in the corner
+_tracing = threading.Lock()  # PyTorch traces one module at a time
 
 
 class Engine:
@@ -123,7 +124,7 @@ def _graph(maps: _Maps) -> ov.Model:
     config = maps._segmenter.config
     side = 2 * STRIDE + 2 * config.halo_px
     example = torch.zeros(1, channels(len(config.bands)), side, side + STRIDE)
-    with torch.no_grad(), warnings.catch_warnings():
+    with _tracing, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing in general; `torch.export`, to which they point, takes ten times as long
         decoder = TorchScriptPythonDecoder(torch.jit.trace(maps, example, check_trace=False))  # type: ignore[no-untyped-call]
     frontend = FrontEndManager().load_by_framework("pytorch")

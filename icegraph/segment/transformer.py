@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SPREAD = 0.02  # of the weights at first, section A.2 of Dosovitskiy et al. 2021, doi 10.48550/arXiv.2010.11929
+_SPREAD = 0.02  # standard deviation of the weights at first
 
 
 class MixTransformer(nn.Module):
@@ -107,5 +107,4 @@ class _PixelNorm(nn.LayerNorm):
 def _initialise(part: nn.Module) -> None:
     if isinstance(part, nn.Conv2d):
         nn.init.normal_(part.weight, std=_SPREAD)
-        if part.bias is not None:
-            nn.init.zeros_(part.bias)
+        nn.init.zeros_(part.bias)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from icegraph.ahead import map_ahead
 from icegraph.errors import IceGraphError, ModelError
 from icegraph.registry import model_set
 from icegraph.segment.engine import Engine
@@ -86,8 +87,8 @@ class ServedModels:
         places = model_set(None, (self._place,)).places
         if not places:
             raise ModelError(self._place, "holds no model", "name a set of models with --models")
-        for name, folder in places.items():
-            self._take(name, folder)
+        for served in map_ahead(lambda one: self._prepared(*one), places.items()):
+            self._enter(served)
 
     def refresh(self) -> None:
         """Take what the folder names now; a model that cannot be taken is logged once, and the one in service stays."""
@@ -99,30 +100,34 @@ class ServedModels:
                 return
             for name, folder in places.items():
                 try:
-                    self._take(name, folder)
+                    self._enter(self._prepared(name, folder))
                     self._failed.pop(name, None)
                 except (IceGraphError, OSError) as error:
                     self._report(name, error)
             self._failed.pop("all", None)
 
-    def _take(self, name: str, folder: Path) -> None:
-        """Copy, verify, load and try a model, then let it take the place of the one in service."""
+    def _prepared(self, name: str, folder: Path) -> Served | None:
+        """Copy, verify, load and try a model; None if it is the one in service."""
         copy = self._work / name / "new"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy, ignore=_NOT_THE_MODEL)
         digest = sha256(copy)
         before = self._served.get(name)
         if before and before.sha256 == digest:
-            return
+            return None
         if _VERSION.fullmatch(folder.name) and not digest.startswith(folder.name):
             raise ModelError(folder, "its files are not those that were registered", "register the model again")
         kept = self._work / name / digest
         if not kept.exists():
             copy.rename(kept)
-        served = Served(name, digest, kept, _tried(name, kept))
-        self._served = self._served | {name: served}
-        _log.info("model in service", extra={"about": {"model": name, "version": served.version, "sha256": digest}})
-        self._told(served)
+        return Served(name, digest, kept, _tried(name, kept))
+
+    def _enter(self, served: Served | None) -> None:
+        """Let a model take the place of the one in service."""
+        if served:
+            self._served = self._served | {served.name: served}
+            _log.info("model in service", extra={"about": {"model": served.name, "version": served.version, "sha256": served.sha256}})
+            self._told(served)
 
     def _report(self, name: str, error: Exception) -> None:
         if self._failed.get(name) != str(error):
