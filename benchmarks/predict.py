@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from icegraph.ahead import cores
 from icegraph.grid import tiles
 from icegraph.registry import SHIPPED
 from icegraph.segment import Engine, Segmenter, SegmenterConfig, load_segmenter
-from icegraph.segment.engine import cores, precision
+from icegraph.segment.engine import precision
 from icegraph.segment.frames import predict_tiles, read_tile
 from icegraph.segment.networks import EDGE
 from icegraph.serve.array_scene import ArrayScene, Place

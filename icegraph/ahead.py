@@ -10,12 +10,17 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def map_ahead(function: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
     """Results in the order of the pieces, each worked on by a thread of its own, no more at once than there are cores for this process.
 
     Numpy, scipy and GDAL let go of Python's lock for most of their work.
     """
-    workers = len(os.sched_getaffinity(0))
+    workers = cores()
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Result]] = deque()
         for piece in pieces:

@@ -7,7 +7,6 @@ Each block is made on its own, one in each thread, and written in order. The par
 calibrated and filtered twice: that takes less time than keeping it. Peak memory follows the block and the threads, not the scene.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
+from icegraph.ahead import cores
 from icegraph.calibrate.cog import CogWriter, Encoded, blocks
 from icegraph.calibrate.geocode import Backward, Forward, TieValues
 from icegraph.calibrate.radiometry import Floats
@@ -219,7 +219,7 @@ def _write(names: list[str], grid: Grid, folder: Path, make: Callable[[Window], 
 
 def _in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     """Results in the order of the items, made by one thread a core, no more than one ahead in each."""
-    threads = len(os.sched_getaffinity(0))
+    threads = cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[_R]] = deque()
         try:

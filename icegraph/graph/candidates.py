@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from icegraph.ahead import map_ahead
+from icegraph.ahead import cores, map_ahead
 from icegraph.graph.nodes import NAMES, NOISE, Nodes, neighbours, spacing
 from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 from icegraph.graph.profile import best_fit
@@ -139,7 +139,7 @@ def _pool(a: Nodes, b: Nodes, reach_m: float, most: int) -> Whole:
 
 def _nearest(places: NDArray[np.floating], others: NDArray[np.floating], most: int, reach: float) -> Whole:
     """Pairs [2, P], sorted by the first: of each place the nearest others within reach, at most `most`."""
-    distance, found = cKDTree(others).query(places, k=np.arange(1, min(most, len(others)) + 1), workers=-1)
+    distance, found = cKDTree(others).query(places, k=np.arange(1, min(most, len(others)) + 1), workers=cores())
     row, rank = np.nonzero(distance <= reach)
     pairs = np.stack([row, found[row, rank]]).astype(np.int64)
     return np.asarray(pairs[:, np.lexsort(pairs[::-1])])

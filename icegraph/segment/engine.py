@@ -8,7 +8,6 @@ else is asked at that moment and however many cores there are; they differ betwe
 frame costs as many processor seconds as one alone.
 """
 
-import os
 import threading
 import warnings
 from copy import deepcopy
@@ -23,6 +22,7 @@ from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
+from icegraph.ahead import cores
 from icegraph.segment.model import Segmenter
 from icegraph.segment.networks import STRIDE, ThresholdSizes
 from icegraph.segment.normalise import channels
@@ -76,11 +76,6 @@ class Engine:
             "ENABLE_CPU_PINNING": False,
         }
         return _Compiled(_core().compile_model(graph, "CPU", settings))
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 @cache

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from icegraph.ahead import cores
 from icegraph.grid import Window, tiles
 from icegraph.scene import Scene
-from icegraph.segment.engine import Engine, cores
+from icegraph.segment.engine import Engine
 from icegraph.segment.model import BRASH, FLOE, WATER, SegmenterConfig
 from icegraph.segment.networks import EDGE, STRIDE
 from icegraph.segment.normalise import network_input, read_scaled

@@ -15,8 +15,8 @@ from grpc import aio
 from kserve.model_repository import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 
+from icegraph.ahead import cores
 from icegraph.errors import InputError
-from icegraph.segment.engine import cores
 from icegraph.serve.account import MODEL
 from icegraph.serve.gate import Gate
 from icegraph.serve.models import Served, ServedModels
