@@ -222,6 +222,7 @@ class _Part:
 
     def append(self, chunk: bytes) -> None:
         self.stream.write(chunk)
+        self.stream.flush()  # or a killed process would lose what Python holds back
         self.size += len(chunk)
 
     def clear(self) -> None:
