@@ -39,13 +39,14 @@ def _highest(depth: FloatArray, here: np.float32) -> bool:
 
 
 @compiled
-def spread(ids: IdArray, depth: FloatArray, levels: NDArray[np.float64]) -> None:
+def spread(ids: IdArray, depth: FloatArray, levels: NDArray[np.float64], sure: NDArray[np.bool_], large: NDArray[np.bool_]) -> None:
     """Grow ids [H, W] step by step into their neighbours that are deeper than the step's level; of two the deeper one's id wins.
 
     All pixels of a step see the ids before it. `levels` descend. Of equally deep neighbours the lower id wins. The outermost pixels stay.
+    Pixels that are not `sure` [H, W] are not for ids that are `large` [n].
     """
     stride = ids.shape[1]
-    taken, deep = ids.ravel(), depth.ravel()
+    taken, deep, open_to_all = ids.ravel(), depth.ravel(), sure.ravel()
     opens = np.zeros(len(levels) + 1, np.int64)
     for row in range(1, ids.shape[0] - 1):
         for at in range(row * stride + 1, (row + 1) * stride - 1):
@@ -67,6 +68,8 @@ def spread(ids: IdArray, depth: FloatArray, levels: NDArray[np.float64]) -> None
         for k in range(first, last):
             at, best, winner = waiting[k], np.float32(-np.inf), np.uint32(0)
             for beside in (at + 1, at - 1, at + stride, at - stride):
+                if large[taken[beside]] and not open_to_all[at]:
+                    continue
                 if taken[beside] > 0 and (deep[beside] > best or (deep[beside] == best and taken[beside] < winner)):
                     best, winner = deep[beside], taken[beside]
             found[k] = winner

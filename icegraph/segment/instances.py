@@ -6,7 +6,8 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
 1. *Markers*: pixels deeper inside a floe than `marker_px`, and the deepest pixel of floes too small to be that deep; connected pixels
    are one marker, across seams too.
 2. *Growth*: markers take the floe pixels around them, from deep to shallow, one pixel a step, `STEPS` steps at most: a marker-controlled
-   watershed of the distance map with a bounded reach, which is enough as markers end only `marker_px` inside the boundary.
+   watershed of the distance map with a bounded reach, which is enough as markers end only `marker_px` inside the boundary. Large floes
+   end where pixels are as likely ice of a floe as not; small ones, most of which is rim, may go on.
 3. *Holes*: what is enclosed in one floe becomes part of it, if it is small, or not large and not surely water; so do islands, pieces
    with no gap to the one floe around them.
 4. Areas and convex hulls are gathered over all windows. A piece with bays is cut where that gives rounder ones (`icegraph.segment.split`).
@@ -26,7 +27,7 @@ from scipy.ndimage import binary_dilation
 
 from icegraph.ahead import map_ahead
 from icegraph.grid import Window, tiles
-from icegraph.runs import ROW, START, connect, find_runs
+from icegraph.runs import END, ROW, START, connect, find_runs
 from icegraph.segment.growth import add_sums, close_holes, close_islands, mark, paint, spread
 from icegraph.segment.model import FloeRule
 from icegraph.segment.split import SOLID, Hulls, cut, filling
@@ -36,6 +37,7 @@ IdArray = NDArray[np.uint32]
 Maps = Callable[[Window], tuple[FloatArray, FloatArray]]
 
 WINDOW = 1024
+LARGE_PX = 20  # a floe that begins with so many pixels is one of about 60
 STEPS = 14
 HOLE_PX = 64  # holes and islands are looked at if they fit into a square of this side
 HALO = STEPS + 2 * HOLE_PX  # what a window must see beyond its sides
@@ -87,7 +89,7 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
         floes: Receives the floes.
         size: Side of the windows; the floes do not depend on it.
     """
-    numbers = _mark(maps, shape, rule, markers, size)
+    numbers, large = _mark(maps, shape, rule, markers, size)
     hulls = Hulls(int(numbers.max(initial=0)) + 1)
 
     def read() -> Iterator[tuple[Window, Window, IdArray, FloatArray, FloatArray]]:
@@ -95,7 +97,7 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
             outer = window.padded(HALO, shape)
             yield window, outer, numbers[markers.read(outer)], *maps(outer)
 
-    for window, pixels in map_ahead(partial(_grown, rule), read()):
+    for window, pixels in map_ahead(partial(_grown, rule, large), read()):
         floes.write(window, pixels)
         hulls.add(window, pixels)
     hull_areas, boxes = hulls.measure()
@@ -126,11 +128,13 @@ def _cut_ragged(
     return np.append(areas, [area for area, _ in more]).astype(np.int64), np.append(solidity, [filled for _, filled in more])
 
 
-def _grown(rule: FloeRule, piece: tuple[Window, Window, IdArray, FloatArray, FloatArray]) -> tuple[Window, IdArray]:
+def _grown(
+    rule: FloeRule, large: NDArray[np.bool_], piece: tuple[Window, Window, IdArray, FloatArray, FloatArray]
+) -> tuple[Window, IdArray]:
     """The floes [H, W] of a window, grown from what lies in it and around it."""
     window, outer, grown, probability, distance = piece
     if grown.any():
-        grown = fill_holes(grow(grown, probability, distance, rule), probability)
+        grown = fill_holes(grow(grown, large, probability, distance, rule), probability)
     return window, np.ascontiguousarray(grown[window.within(outer).slices])
 
 
@@ -177,11 +181,12 @@ def marker_pixels(probability: FloatArray, distance: FloatArray, rule: FloeRule)
     return mark(depth, np.float32(rule.marker_px), np.float32(_PEAK_PX), _PEAK_REACH)
 
 
-def grow(markers: IdArray, probability: FloatArray, distance: FloatArray, rule: FloeRule) -> IdArray:
+def grow(markers: IdArray, large: NDArray[np.bool_], probability: FloatArray, distance: FloatArray, rule: FloeRule) -> IdArray:
     """Let markers take the floe pixels around them, from deep to shallow, one pixel a step; of two neighbours the deeper one's floe wins.
 
     Args:
         markers: Ids [H, W], 0 elsewhere.
+        large: Which ids are large floes' [n].
         probability: Floe probability [H, W], NaN where invalid.
         distance: Distance to the floe's boundary [H, W], pixels.
         rule: The thresholds.
@@ -189,7 +194,8 @@ def grow(markers: IdArray, probability: FloatArray, distance: FloatArray, rule: 
     depth = np.full((markers.shape[0] + 2, markers.shape[1] + 2), np.float32(-1))
     np.copyto(depth[1:-1, 1:-1], distance, where=probability > rule.probability)
     ids = np.pad(markers, 1)
-    spread(ids, depth, np.append(np.linspace(rule.marker_px, 0.0, STEPS - 3)[1:], [-0.5] * 4))
+    levels = np.append(np.linspace(rule.marker_px, 0.0, STEPS - 3)[1:], [-0.5] * 4)
+    spread(ids, depth, levels, np.pad(probability > rule.edge, 1), large)
     return ids[1:-1, 1:-1]
 
 
@@ -206,8 +212,12 @@ def fill_holes(ids: IdArray, probability: FloatArray) -> IdArray:
     return ids
 
 
-def _mark(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, size: int) -> IdArray:
-    """Number the markers' pieces window by window; gives piece → marker number, one number a marker, in the order of first pixels."""
+def _mark(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, size: int) -> tuple[IdArray, NDArray[np.bool_]]:
+    """Number the markers' pieces window by window.
+
+    Returns:
+        Piece → marker number, one number a marker, in the order of first pixels; and which markers are large.
+    """
     seams = _Seams(shape)
     for window in tiles(shape, size):
         outer = window.padded(_PEAK_REACH, shape)
@@ -223,6 +233,7 @@ class _Seams:
         self._width = shape[1]
         self._parent: list[int] = [0]
         self._first: list[int] = [-1]  # scene-wide index of each piece's first pixel
+        self._size: list[int] = [0]
         self._above = np.zeros(shape[1], np.uint32)
         self._left = np.zeros(0, np.uint32)
 
@@ -234,6 +245,7 @@ class _Seams:
         ids = paint(runs, pieces + base, window.shape)
         self._parent.extend(range(base + 1, base + 1 + len(first)))
         self._first.extend((places[first] + window.row * self._width + window.col).tolist())
+        self._size.extend(np.bincount(pieces, runs[:, END] - runs[:, START])[1:].astype(int).tolist())
         columns = slice(window.col, window.col + window.width)
         self._unite(self._above[columns], ids[0])
         if window.col > 0:
@@ -256,7 +268,8 @@ class _Seams:
             piece = self._parent[piece]
         return piece
 
-    def numbers(self) -> IdArray:
+    def numbers(self) -> tuple[IdArray, NDArray[np.bool_]]:
         roots = np.array([self._root(piece) for piece in range(len(self._parent))])
         first = np.array(self._first)[roots]
-        return np.unique(first, return_inverse=True)[1].astype(np.uint32)
+        numbers = np.unique(first, return_inverse=True)[1]
+        return numbers.astype(np.uint32), np.bincount(numbers, self._size) >= LARGE_PX

@@ -23,6 +23,8 @@ class FloeRule(BaseModel):
 
     Attributes:
         probability: A pixel is ice of a floe above this floe probability.
+        edge: And of one that begins with `icegraph.segment.instances.LARGE_PX` pixels or more above this: of the smallest floes most pixels
+            are rim, and blurred.
         marker_px: A floe begins where the distance to its boundary exceeds this, pixels.
         min_area_px: Smaller floes are dropped, pixels.
         min_solidity: What fills less of its convex hull than this is no floe and is dropped. Of 1382 outlines drawn by hand none fills
@@ -35,6 +37,7 @@ class FloeRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     probability: float = Field(0.3, gt=0, lt=1)
+    edge: float = Field(0.45, gt=0, lt=1)
     marker_px: float = Field(1.9, gt=0)
     min_area_px: int = Field(25, ge=1)
     min_solidity: float = Field(0.7, ge=0, lt=1)

@@ -101,6 +101,19 @@ def test_ice_along_land_or_cloud_is_no_floe(seam: int) -> None:
     assert floes[10, 90] > 0
 
 
+@pytest.mark.parametrize("seam", [40, 64, 1024])
+def test_a_large_floe_ends_where_floe_is_as_likely_as_not_and_a_small_one_goes_on(seam: int) -> None:
+    rows, cols = np.ogrid[:120, :120]
+    large, small = np.hypot(rows - 62, cols - 62), np.hypot(rows - 20, cols - 40)
+    inside, sure = (large < 21) | (small < 4), (large < 19) | (small < 3)
+    probability = np.select([sure, inside], [0.9, 0.4], 0.1).astype(np.float32)
+    maps = probability, np.minimum(distance_transform_edt(sure), 8).astype(np.float32)
+    rule = FloeRule(probability=0.3, edge=0.45, marker_px=1.9)
+    floes = floes_by_windows(maps, seam, rule)
+    np.testing.assert_array_equal(floes > 0, (large < 19) | (small < 4))
+    np.testing.assert_array_equal(floes_by_windows(maps, seam, rule.model_copy(update={"edge": 0.3})) > 0, inside)
+
+
 @pytest.mark.parametrize("seam", [50, 75, 80, 90])
 def test_a_floe_on_a_seam_is_one_floe(seam: int) -> None:
     rows, cols = np.ogrid[:160, :160]
