@@ -358,7 +358,7 @@ tags: [sea-ice, segmentation, {config.sensor}]
 
 A {_NAMES[config.network.arch]}, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters. For every pixel:
 water, brash or floe, and the distance to the floe's boundary; floes are grown from these (probability > {rule.probability:g},
-markers deeper than {rule.marker_px:g} px, at least {rule.min_area_px} px).
+of large ones > {max(rule.edge, rule.probability):g}; markers deeper than {rule.marker_px:g} px, at least {rule.min_area_px} px).
 The probability is calibrated: the odds of floe are taken to the power {config.sharpness:g}.
 
 - **Reads**: {", ".join(config.bands)}. Bands that a scene lacks are taken as missing.
