@@ -33,7 +33,7 @@ BAND = Histogram(
     "icegraph_input_scaled",
     "Mean of a band over an image's valid pixels, −1 at the scene's 2nd percentile and 1 at its 98th",
     ["band"],
-    buckets=tuple(np.round(np.arange(-1, 1.01, 0.125), 3)),
+    buckets=tuple(np.arange(-2, 2.01, 0.25)),  # of numbers below 0 a histogram has no sum
 )
 SPREAD = Histogram("icegraph_input_range", "p98 − p02 of a band, in its unit", ["band"], buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100))
 VALID = Histogram(

@@ -21,10 +21,15 @@ def rules() -> list[dict[str, Any]]:
 
 def test_every_metric_and_label_of_an_alert_is_one_of_the_servers() -> None:
     known: dict[str, set[str]] = {}
+    bounds: dict[str, tuple[float, ...]] = {}
     for family in REGISTRY.collect():
         if family.name.startswith("icegraph"):
-            labels = set(REGISTRY._names_to_collectors[family.name]._labelnames)  # a sample has them only once there is one
+            collector = REGISTRY._names_to_collectors[family.name]
+            labels = set(collector._labelnames)  # a sample has them only once there is one
             ends = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",)}.get(family.type, ("",))
+            if family.type == "histogram":
+                bounds[f"{family.name}_bucket"] = collector._upper_bounds
+                ends = ends if collector._upper_bounds[0] >= 0 else ("_bucket", "_count")  # of numbers below 0 there is no sum
             known |= {f"{family.name}{end}": labels | ({"le"} if end == "_bucket" else set()) for end in ends}
     for rule in rules():
         named = re.findall(r"\b(icegraph_\w+)(?:\{(.*?)\})?", rule["expr"])
@@ -32,6 +37,7 @@ def test_every_metric_and_label_of_an_alert_is_one_of_the_servers() -> None:
         for metric, chosen in named:
             assert metric in known, rule["alert"]
             assert set(re.findall(r"(\w+)[!=~]+\"", chosen)) <= known[metric], rule["alert"]
+            assert {float(bound) for bound in re.findall(r'\ble="(.*?)"', chosen)} <= set(bounds.get(metric, ())), rule["alert"]
         by = {label.strip() for labels in re.findall(r"\bby \((.*?)\)", rule["expr"]) for label in labels.split(",")}
         assert by <= set.union(*(known[metric] for metric, _ in named)) | {"pod"}, rule["alert"]
         shown = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
