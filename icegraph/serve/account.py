@@ -21,7 +21,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 REQUEST = Histogram(
     "icegraph_request_seconds", "From the request's first byte to the response's", ["model", "protocol", "status"], buckets=_SECONDS
 )
-PART = Histogram("icegraph_request_part_seconds", "The same by part: decode, queue, predict, encode", ["model", "part"], buckets=_SECONDS)
+PART = Histogram("icegraph_request_part_seconds", "By part: decode, read, queue, predict, encode", ["model", "part"], buckets=_SECONDS)
 TOGETHER = Histogram(
     "icegraph_batch_requests", "Requests at work together when one begins", ["model"], buckets=(1, 2, 3, 4, 6, 8, 12, 16, 32)
 )

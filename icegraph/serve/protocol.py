@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from icegraph.serve.refusal import Refused, Why, malformed
 
+METADATA: dict[str, Any] = {"name": "icegraph", "version": "1"}
 JSON_LENGTH = "inference-header-content-length"
 _DTYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES")
 _PARAMETERS = (str, int, float, bool)
@@ -55,11 +56,11 @@ class Limits:
             raise Refused(Why.TOO_LARGE, f"{text}; ask for less at once.")
 
     def check_images(self, count: int, height: int, width: int) -> None:
-        """Refuse images that are too many or too large together."""
-        if count > self.images or count * height * width > self.pixels:
-            text = (
-                f"{count} × {height} × {width} pixels are more than this server takes at once ({self.images} images, {self.pixels} pixels)"
-            )
+        """Refuse images, references or floe tables that are too many, or images that are too large together."""
+        if count > self.images:
+            raise Refused(Why.TOO_LARGE, f"{count} at once are more than the {self.images} that this server takes; ask for less at once.")
+        if count * height * width > self.pixels:
+            text = f"{count} × {height} × {width} pixels are more than the {self.pixels} that this server takes at once"
             raise Refused(Why.TOO_LARGE, f"{text}; ask for less at once.")
 
 
@@ -96,10 +97,10 @@ def decode(body: bytes, json_length: str | None, model_name: str) -> InferReques
     wanted = None
     if outputs is not None:
         entries = [_object(entry, f"outputs[{number}]") for number, entry in enumerate(_list(outputs, "outputs"))]
-        wanted = [RequestedOutput(_text(entry.get("name"), "an output's name"), _parameters(entry)) for entry in entries]
+        wanted = [RequestedOutput(as_text(entry.get("name"), "an output's name"), _parameters(entry)) for entry in entries]
     request_id = said.get("id")
     if request_id is not None:
-        _text(request_id, "id")
+        as_text(request_id, "id")
     return InferRequest(model_name, inputs, request_id=request_id, parameters=_parameters(said), request_outputs=wanted)
 
 
@@ -143,7 +144,7 @@ def array_of(tensor: InferInput) -> NDArray[Any]:
     if tensor._raw_data is not None:
         values = _of_bytes(tensor, dtype)
     elif not isinstance(values, np.ndarray):
-        values = _of_list(tensor.name, values, tensor.datatype, dtype)
+        values = _of_list(tensor.name, values, shape, tensor.datatype, dtype)
     if values.size != prod(shape):
         raise malformed(f"input {tensor.name}: {values.size} values were sent, and its shape {list(shape)} has {prod(shape)}.")
     return np.asarray(values.reshape(shape))
@@ -159,16 +160,37 @@ def _of_bytes(tensor: InferInput, dtype: np.dtype[Any]) -> NDArray[Any]:
         raise malformed(f"input {tensor.name}: its bytes are not a tensor of BYTES, each text behind its length.") from error
 
 
-def _of_list(name: str, data: Any, datatype: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _of_list(name: str, data: Any, shape: tuple[int, ...], datatype: str, dtype: np.dtype[Any]) -> NDArray[Any]:
     try:
         if datatype == "BYTES":
             return np.array([_utf8(value) for value in _flat(data)], object)
-        return np.array(data, dtype).ravel()
+        values = numbers(data, dtype)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise malformed(f"input {name}: its data are not {datatype} values in rows of one length.") from error
+    if values.ndim > 1 and values.shape != shape and values.size == prod(shape):
+        raise malformed(f"input {name}: its data lie in rows of the shape {list(values.shape)}; send them as {list(shape)}, or flat.")
+    return values.ravel()
 
 
-def parse_json(text: bytes) -> Any:
+def numbers(data: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array of numbers as they were sent, none cut to fit its type; `null` is NaN.
+
+    Raises:
+        ValueError, TypeError, OverflowError: They are no numbers of this type, or not in rows of one length.
+    """
+    sent = np.array(data)
+    if sent.dtype == object and not any(isinstance(one, str) for one in sent.flat):
+        sent = np.array(data, np.float64)
+    if sent.dtype.kind not in "biuf":
+        raise TypeError
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: NDArray[Any] = sent.astype(dtype)
+    if (np.isinf(values) if dtype.kind == "f" else values != sent).any():
+        raise OverflowError
+    return values
+
+
+def parse_json(text: bytes, what: str = "the request") -> Any:
     """Parse JSON, strictly.
 
     Raises:
@@ -177,13 +199,13 @@ def parse_json(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise malformed(f"the request is not JSON ({error}).") from error
+        raise malformed(f"{what} is not JSON ({error}).") from error
 
 
 def _input(entry: Mapping[str, Any], rest: memoryview, number: int) -> tuple[InferInput, int]:
-    name = _text(entry.get("name"), f"the name of inputs[{number}]")
+    name = as_text(entry.get("name"), f"the name of inputs[{number}]")
     parameters = _parameters(entry) or {}
-    datatype = _text(entry.get("datatype"), f"input {name}: datatype")
+    datatype = as_text(entry.get("datatype"), f"input {name}: datatype")
     shape, dtype = _checked(name, entry.get("shape"), datatype)
     size = parameters.pop("binary_data_size", None)
     data = entry.get("data")
@@ -193,7 +215,7 @@ def _input(entry: Mapping[str, Any], rest: memoryview, number: int) -> tuple[Inf
         if datatype == "FP16":
             raise malformed(f"input {name}: FP16 has no JSON form; send it as binary data, or as FP32.")
         # An array at once: a list of numbers takes eight times as much memory, for as long as the request lasts.
-        values = _of_list(name, _list(data, f"input {name}: data"), datatype, dtype)
+        values = _of_list(name, _list(data, f"input {name}: data"), shape, datatype, dtype)
         return InferInput(name, list(shape), datatype, data=values, parameters=parameters), 0
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
         raise malformed(f"input {name}: binary_data_size is {size!r}, and {len(rest)} bytes are left behind the JSON.")
@@ -210,9 +232,14 @@ def _check_size(name: str, size: int, shape: tuple[int, ...], datatype: str, dty
         raise malformed(f"input {name}: {size} bytes were sent, and its shape {list(shape)} of {datatype} has {asked}.")
 
 
-def _checked(name: str, shape: Any, datatype: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def check_datatype(name: str, datatype: str) -> None:
+    """Refuse a datatype that the protocol does not have."""
     if datatype not in _DTYPES:
         raise malformed(f"input {name}: the datatype {datatype[:20]!r} is not one of {', '.join(_DTYPES)}.")
+
+
+def _checked(name: str, shape: Any, datatype: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    check_datatype(name, datatype)
     sizes = list(shape) if isinstance(shape, list | tuple) else None
     whole = sizes and len(sizes) <= _MOST_DIMENSIONS and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sizes)
     if not sizes or not whole:
@@ -255,7 +282,12 @@ def _list(value: Any, what: str) -> list[Any]:
     return value
 
 
-def _text(value: Any, what: str) -> str:
+def as_text(value: Any, what: str) -> str:
+    """A name or an id.
+
+    Raises:
+        Refused: It is none.
+    """
     if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 200:
         raise malformed(f"{what} must be a text of 1 to 200 printable characters.")
     return value

@@ -1,5 +1,7 @@
 """What a request can be refused for: one table of HTTP and gRPC statuses."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
@@ -52,6 +54,15 @@ def malformed(text: str) -> Refused:
 def unusable(text: str) -> Refused:
     """A request that the protocol allows and the model cannot use."""
     return Refused(Why.UNUSABLE, text)
+
+
+@contextmanager
+def within(what: str) -> Iterator[None]:
+    """Refusals of this block tell what part of the request they are about."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(error.why, f"{what}: {error}", error.retry_after_s) from error
 
 
 def refused(error: BaseException) -> Refused:

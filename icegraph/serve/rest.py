@@ -22,7 +22,7 @@ from icegraph.serve.account import Account, account, current
 from icegraph.serve.gate import Gate
 from icegraph.serve.lookup import find_model, require_ready
 from icegraph.serve.openapi import ERRORS, INFER, PREDICT, answer
-from icegraph.serve.protocol import JSON_LENGTH, Limits, decode, encode, parse_json
+from icegraph.serve.protocol import JSON_LENGTH, METADATA, Limits, decode, encode, parse_json
 from icegraph.serve.refusal import Refused, Why, error_object, malformed, refused
 
 _JSON = "application/json"
@@ -48,7 +48,6 @@ def make_app(plane: DataPlane, gate: Gate, limits: Limits, ready: Callable[[], b
     for kind in (Refused, ModelNotFound):
         app.add_exception_handler(kind, _any_error)
     app.add_exception_handler(Exception, _any_error)
-    _health(app, plane, ready)
 
     async def infer(model_name: str, request: Request, model_version: str = "") -> Response:
         async def work(body: bytes) -> Response:
@@ -85,6 +84,7 @@ def make_app(plane: DataPlane, gate: Gate, limits: Limits, ready: Callable[[], b
         "/v2/models/{model_name}/versions/{model_version}/infer", openapi_extra=INFER, responses=answer("v2"), operation_id="infer_version"
     )(infer)
     app.post("/v1/models/{model_name}:predict", openapi_extra=PREDICT, responses=answer("v1"), operation_id="predict")(predict)
+    _health(app, plane, ready)  # behind: its /v1/models/{model_name} reads NAME:predict too
     return app
 
 
@@ -102,7 +102,7 @@ def _health(app: FastAPI, plane: DataPlane, ready: Callable[[], bool]) -> None:
 
     @app.get("/v2", responses=ERRORS)
     async def server_metadata() -> dict[str, Any]:
-        return {"name": "icegraph", "version": "1", "extensions": ["binary_tensor_data"]}
+        return METADATA | {"extensions": ["binary_tensor_data"]}
 
     @app.get("/v1/models", responses=ERRORS, operation_id="models_v1")
     @app.get("/v2/models", responses=ERRORS, operation_id="models_v2")

@@ -16,7 +16,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from icegraph.serve.account import Account, current
 from icegraph.serve.gate import Gate
 from icegraph.serve.lookup import find_model, require_ready
-from icegraph.serve.protocol import Limits
+from icegraph.serve.protocol import METADATA, Limits, as_text, check_datatype
 from icegraph.serve.refusal import Refused, Why, refused
 
 _MARGIN = 1 << 20  # bytes of a message that are not tensors
@@ -36,6 +36,9 @@ class Servicer(InferenceServicer):  # type: ignore[misc] # KServe has no types
     def __init__(self, plane: DataPlane, gate: Gate, ready: Any) -> None:
         super().__init__(plane, ModelRepositoryExtension(plane.model_registry))
         self._plane, self._gate, self._ready = plane, gate, ready
+
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: aio.ServicerContext) -> pb.ServerMetadataResponse:  # noqa: ARG002, D102, N802
+        return pb.ServerMetadataResponse(**METADATA)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: aio.ServicerContext) -> pb.ServerReadyResponse:  # noqa: ARG002, D102, N802
         return pb.ServerReadyResponse(ready=self._ready())
@@ -105,6 +108,10 @@ def make_rpc_server(servicer: Servicer, limits: Limits, address: str) -> tuple[a
 
 def _decoded(request: pb.ModelInferRequest) -> InferRequest:
     """KServe's request; what it holds is checked where a model takes it."""
+    if request.id:
+        as_text(request.id, "id")
+    for tensor in request.inputs:
+        check_datatype(as_text(tensor.name, "an input's name"), tensor.datatype)
     Servicer.validate_grpc_request(request)
     asked = InferRequest.from_grpc(request)
     if len({tensor.name for tensor in asked.inputs}) < len(asked.inputs):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,9 @@ from icegraph.serve.gate import Gate
 from icegraph.serve.geojson import moment, projected, to_geojson
 from icegraph.serve.measure import measured
 from icegraph.serve.models import Served, ServedModels
-from icegraph.serve.protocol import Limits, array_of, output_tensor, parse_json
+from icegraph.serve.protocol import Limits, array_of, numbers, output_tensor, parse_json
 from icegraph.serve.references import AllowList
-from icegraph.serve.refusal import malformed, unusable
+from icegraph.serve.refusal import malformed, unusable, within
 from icegraph.store import code_version, lineage
 from icegraph.tiles import judged, tile_row
 
@@ -35,7 +35,7 @@ _DEFAULT = ("classes", "labels")
 _READERS = 8
 _PIXEL_M = (0.01, 1e5)
 _FURTHEST_M = 1e8
-_V1_KEYS = {"image", "bands", "valid", "scene", "window", "statistics", "id", "time", "crs", "transform", "outputs"}
+_TAKES = {"image": {"bands", "valid", "statistics", "crs", "transform", "time", "id"}, "scene": {"window"}}
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,11 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
             if not isinstance(instances, list) or not instances:
                 raise malformed('a v1 request is {"instances": [{"image": …, "bands": …} or {"scene": "s3://…"}, …]}.')
             self._limits.check_images(len(instances), 1, 1)
-            wanted = [_v1_outputs(entry, number) for number, entry in enumerate(instances)]
-            asks = [self._ask_v1(entry, number) for number, entry in enumerate(instances)]
+            asks, wanted = [], []
+            for number, entry in enumerate(instances):
+                with within(f"instances[{number}]"):
+                    wanted.append(_v1_outputs(entry))
+                    asks.append(self._ask_v1(entry))
             self._check_sizes(asks)
         model, found = await self._find(asks, {name for names in wanted for name in names})
         with known.part("encode"):
@@ -157,6 +160,7 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
             tensor = inputs["scene"]
             _require(tensor, ("BYTES",), 1)
             said = parameters | plain(tensor.parameters)
+            _check_surplus(set(said) & _TAKES["image"], "scene")
             self._limits.check_images(tensor.shape[0], 1, 1)
             window = _window([_integer(part) for part in str(said["window"]).split(",")]) if "window" in said else None
             return [Ask(address=address, window=window) for address in (_text_of(value) for value in array_of(tensor))]
@@ -165,9 +169,10 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
         count, channels, height, width = tensor.shape
         self._limits.check_images(count, height, width)
         said = parameters | plain(tensor.parameters)
+        _check_surplus(set(said) & _TAKES["scene"], "image")
         bands = _bands(str(said.get("bands", "")).split(","), channels)
         statistics = _statistics(_json(said["statistics"], "statistics"), bands) if "statistics" in said else None
-        place = _place(said | ({"transform": [_number(part) for part in str(said["transform"]).split(",")]} if "transform" in said else {}))
+        place = _place(said | ({"transform": str(said["transform"]).split(",")} if "transform" in said else {}))
         values = np.asarray(array_of(tensor), np.float32)
         valid: NDArray[np.bool_] | list[None] = [None] * count
         if "valid" in inputs:
@@ -179,26 +184,25 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
             valid = array_of(inputs["valid"]) > 0
         return [Ask(image, bands, mask, statistics, place) for image, mask in zip(values, valid, strict=True)]
 
-    def _ask_v1(self, entry: dict[str, Any], number: int) -> Ask:
-        unknown = set(entry) - _V1_KEYS
-        if unknown or ("image" in entry) == ("scene" in entry):
-            raise malformed(f"instances[{number}] has {', '.join(sorted(entry)) or 'nothing'}; give image and bands, or scene.")
-        if "scene" in entry:
+    def _ask_v1(self, entry: dict[str, Any]) -> Ask:
+        if ("image" in entry) == ("scene" in entry):
+            raise malformed("give image and bands, or scene.")
+        kind = "scene" if "scene" in entry else "image"
+        _check_surplus(set(entry) - _TAKES[kind] - {kind, "outputs"}, kind)
+        if kind == "scene":
             window = entry.get("window")
-            if window is not None and not (isinstance(window, list) and all(isinstance(part, int) for part in window)):
-                raise malformed(f"instances[{number}]: window must be [row, column, height, width].")
+            if window is not None and not (isinstance(window, list) and all(type(part) is int for part in window)):
+                raise malformed("window must be [row, column, height, width].")
             return Ask(address=_text_of(entry["scene"]), window=_window(window) if window is not None else None)
-        image = _array(entry["image"], np.float32, 3, f"instances[{number}]: image")
+        image = _array(entry["image"], 3, "image")
         self._limits.check_images(1, *image.shape[1:])
         names = entry.get("bands")
         bands = _bands(names if isinstance(names, list) else [], image.shape[0])
         valid = None
         if "valid" in entry:
-            valid = _array(entry["valid"], np.float32, 2, f"instances[{number}]: valid") > 0
+            valid = _array(entry["valid"], 2, "valid") > 0
             if valid.shape != image.shape[1:]:
-                raise malformed(
-                    f"instances[{number}]: valid has the shape {list(valid.shape)}, the image's pixels are {list(image.shape[1:])}."
-                )
+                raise malformed(f"valid has the shape {list(valid.shape)}, the image's pixels are {list(image.shape[1:])}.")
         statistics = _statistics(entry["statistics"], bands) if "statistics" in entry else None
         return Ask(image, bands, valid, statistics, _place(entry))
 
@@ -226,6 +230,8 @@ class SegmenterModel(Model):  # type: ignore[misc] # KServe has no types
             known.about["inputs"] = [
                 ask.address or f"image {'×'.join(map(str, one.window.shape))}" for ask, one in zip(asks, asked, strict=True)
             ]
+            if passes:
+                known.about["windows"] = [astuple(one.window) for one in passes]
             return model, [_found(one, wanted, known.about, check) for one in asked]
 
         return await self._gate.run(work)
@@ -342,12 +348,12 @@ def _prediction(found: Found, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(found if name in _TEXTS else found.outlines, name) for name in names}
 
 
-def _v1_outputs(entry: Any, number: int) -> list[str]:
+def _v1_outputs(entry: Any) -> list[str]:
     if not isinstance(entry, dict):
-        raise malformed(f"instances[{number}] must be a JSON object.")
+        raise malformed("it must be a JSON object.")
     names = entry.get("outputs", list(_DEFAULT))
     if not isinstance(names, list) or not names:
-        raise malformed(f"instances[{number}]: outputs must be a list of names.")
+        raise malformed("outputs must be a list of names.")
     _check_outputs(names)
     return names
 
@@ -358,6 +364,11 @@ def _check_outputs(names: Sequence[Any]) -> None:
         raise malformed(
             f"the outputs asked for are {', '.join(str(name)[:40] for name in names)}; those there are: {', '.join(OUTPUTS)}, each once."
         )
+
+
+def _check_surplus(surplus: Collection[str], kind: str) -> None:
+    if surplus:
+        raise malformed(f"{', '.join(sorted(surplus))[:200]} does not go with {kind}, which takes {', '.join(sorted(_TAKES[kind]))}.")
 
 
 def _require(tensor: InferInput, datatypes: tuple[str, ...], dimensions: int) -> None:
@@ -379,7 +390,7 @@ def _statistics(said: Any, bands: Sequence[str]) -> dict[str, dict[str, float]]:
     good = good and all(isinstance(one, dict) and {"p02", "p98"} <= set(one) for one in said.values())
     if not good:
         raise unusable(f"statistics must give p02 and p98 of each of {', '.join(bands)}.")
-    numbers = {band: {name: _number(said[band][name]) for name in ("p02", "p98")} for band in bands}
+    numbers = {band: {name: _number(said[band][name], f"statistics: {name} of {band}") for name in ("p02", "p98")} for band in bands}
     if not all(np.isfinite([*one.values()]).all() and one["p02"] <= one["p98"] for one in numbers.values()):
         raise unusable("statistics: each p02 must be a finite number and at most its p98.")
     return numbers
@@ -393,7 +404,7 @@ def _place(said: Mapping[str, Any]) -> Place | None:
     transform = said["transform"]
     if not isinstance(transform, list) or len(transform) != 6:
         raise unusable("transform must be six numbers a, b, c, d, e, f: x = a·column + b·row + c, y = d·column + e·row + f.")
-    affine = Affine(*(_number(part) for part in transform))
+    affine = Affine(*(_number(part, "transform") for part in transform))
     if not np.isfinite(affine[:6]).all() or affine.determinant == 0:
         raise unusable("transform cannot be inverted; give the image's own.")
     if max(map(abs, (affine.a, affine.b, affine.d, affine.e))) > _PIXEL_M[1] or abs(affine.determinant) < _PIXEL_M[0] ** 2:
@@ -414,9 +425,9 @@ def _window(parts: Sequence[int]) -> Window:
     return Window(*parts)
 
 
-def _array(value: Any, dtype: type, dimensions: int, what: str) -> NDArray[Any]:
+def _array(value: Any, dimensions: int, what: str) -> NDArray[np.float32]:
     try:
-        array: NDArray[Any] = np.array(value, dtype)
+        array = numbers(value, np.dtype(np.float32))
     except (ValueError, TypeError, OverflowError) as error:
         raise malformed(f"{what} must be numbers in rows of one length.") from error
     if array.ndim != dimensions or 0 in array.shape:
@@ -437,7 +448,7 @@ def _text_of(value: Any) -> str:
 def _json(text: Any, what: str) -> Any:
     if not isinstance(text, str):
         raise malformed(f"{what} must be JSON in a text.")
-    return parse_json(text.encode())
+    return parse_json(text.encode(), what)
 
 
 def _integer(text: str) -> int:
@@ -446,8 +457,8 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, what: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise unusable(f"{str(value)[:40]!r} is not a number.") from error
+        raise unusable(f"{what}: {str(value)[:40]!r} is not a number.") from error

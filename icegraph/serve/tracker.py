@@ -87,8 +87,6 @@ class TrackerModel(Model):  # type: ignore[misc] # KServe has no types
         if is_v2:
             outputs = [output_tensor(name, np.array([_sent(results[name])], object)) for name in wanted]
             return InferResponse(known.request_id, NAME, outputs, model_version=model.version, parameters=about)
-        if "drift" in wanted:
-            raise malformed("drift is NetCDF, which v1 cannot carry; ask for it over v2, as binary data.")
         return {"predictions": [results], "model_version": model.version, "id": known.request_id, "parameters": about}
 
 
@@ -125,7 +123,7 @@ def _asked_v2(request: InferRequest) -> tuple[list[Any], list[str], dict[str, An
         raise malformed("the tracker takes one input, floes: BYTES, the GeoJSON of each pass's floes.")
     texts = array_of(request.inputs[0]).ravel()
     wanted = [output.name for output in request.request_outputs or []] or list(_DEFAULT)
-    return [parse_json(text) for text in texts], wanted, plain(request.parameters)
+    return [parse_json(text, f"floe table {number + 1}") for number, text in enumerate(texts)], wanted, plain(request.parameters)
 
 
 def _asked_v1(payload: Any) -> tuple[list[Any], list[Any], dict[str, Any]]:
@@ -140,6 +138,8 @@ def _asked_v1(payload: Any) -> tuple[list[Any], list[Any], dict[str, Any]]:
     wanted = payload.get("outputs", list(_DEFAULT))
     if not isinstance(wanted, list) or not wanted or not all(isinstance(name, str) for name in wanted):
         raise malformed("outputs must be a list of names.")
+    if "drift" in wanted:
+        raise malformed("drift is NetCDF, which v1 cannot carry; ask for it over v2, as binary data.")
     return [one["floes"] for one in instances], wanted, parameters if isinstance(parameters, dict) else {}
 
 

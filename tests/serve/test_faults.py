@@ -83,6 +83,8 @@ def test_poisoned_requests_beside_good_ones_are_refused_alone(server: Address) -
         ({"bands": "red,green,blue,nir,sand"}, "does not read sand"),
         ({"statistics": "{}"}, "p02 and p98"),
         ({"statistics": json.dumps({band: {"p02": 1, "p98": 0} for band in BANDS})}, "at most its p98"),
+        ({"statistics": json.dumps({band: {"p02": "low", "p98": 0} for band in BANDS})}, "p02 of red: 'low' is not a number"),
+        ({"crs": "EPSG:3413", "transform": "1,0,0,0,-1,north", "time": "2021-01-01"}, "transform: 'north' is not a number"),
         ({"crs": "EPSG:3413"}, "go together"),
         ({"crs": "/etc/passwd", "transform": "1,0,0,0,-1,0", "time": "2021-01-01"}, "EPSG number"),
         ({"crs": "EPSG:3413", "transform": "0,0,0,0,0,0", "time": "2021-01-01"}, "cannot be inverted"),
@@ -103,6 +105,15 @@ def test_what_the_model_cannot_use_is_told_by_the_field(server: Address, change:
     assert told in answer.json()["error"]
 
 
+def test_a_parameter_that_is_no_json_or_does_not_go_with_the_input_is_told(server: Address) -> None:
+    for change, told in (({"statistics": "{"}, "statistics is not JSON"), ({"window": "0,0,8,8"}, "window does not go with image")):
+        request = image_request(image((16, 16))[None])
+        request["inputs"][0]["parameters"] |= change
+        answer = post(server, INFER, request)
+        assert answer.status_code == 400
+        assert told in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("instances", "status"),
     [
@@ -115,6 +126,10 @@ def test_what_the_model_cannot_use_is_told_by_the_field(server: Address, change:
         ([{"image": [[[1.0]]], "bands": "red"}], 422),
         ([{"image": [[[1.0]]], "bands": ["red"], "valid": [[1, 1]]}], 400),
         ([{"image": [[[1.0]]], "bands": ["red"], "colour": 1}], 400),
+        ([{"image": [[["1"]]], "bands": ["red"]}], 400),
+        ([{"image": [[[1.0]]], "bands": ["red"], "window": [0, 0, 1, 1]}], 400),
+        ([{"scene": "s3://a/b", "bands": ["red"]}], 400),
+        ([{"scene": "s3://a/b", "window": [0, 0, True, 8]}], 400),
         ([1], 400),
         ({}, 400),
     ],
@@ -122,6 +137,7 @@ def test_what_the_model_cannot_use_is_told_by_the_field(server: Address, change:
 def test_v1_requests_that_make_no_sense_are_refused(server: Address, instances: Any, status: int) -> None:
     answer = post(server, "/v1/models/segmenter:predict", {"instances": instances})
     assert answer.status_code == status, answer.text
+    assert len(instances) != 1 or answer.json()["error"].startswith("instances[0]: ")
 
 
 def test_other_kinds_of_bodies_are_refused(server: Address) -> None:

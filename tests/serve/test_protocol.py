@@ -80,12 +80,20 @@ def _request(**tensor: Any) -> dict[str, Any]:
         (_request(data=[[1, 2], [3]]), "rows of one length"),
         (_request(data=["ice", "water"]), "FP32"),
         (_request(data=[{}, 2]), "FP32"),
+        (_request(data=["1", "2"]), "FP32"),
+        (_request(data=[None, "2"]), "FP32"),
+        (_request(data=[1e300, 2]), "FP32"),
+        (_request(data=[[1], [2]]), r"rows of the shape \[2, 1\]"),
         (_request(data=None), "binary_data_size"),
         (_request(data=None, parameters={"binary_data_size": 8}), "bytes are left"),
         (_request(data=None, parameters={"binary_data_size": -8}), "bytes are left"),
         (_request(parameters={"bands": ["red"]}), "bands"),
         (_request(datatype="FP16"), "FP16"),
         (_request(datatype="UINT8", data=[1, 256]), "UINT8"),
+        (_request(datatype="UINT8", data=[1, -1]), "UINT8"),
+        (_request(datatype="INT16", data=[1, 0.5]), "INT16"),
+        (_request(datatype="INT16", data=[1, None]), "INT16"),
+        (_request(datatype="BOOL", data=[1, 2]), "BOOL"),
         (_request() | {"id": 7}, "id"),
         (_request() | {"outputs": [{"name": 1}]}, "output's name"),
         (_request() | {"outputs": [{"name": "a", "parameters": {"binary_data": "no"}}]}, "binary_data must be true or false"),
@@ -135,7 +143,7 @@ def test_json_too_deep_is_refused() -> None:
 def test_limits_count_all_images_together() -> None:
     limits = Limits(pixels=1000, images=4)
     limits.check_images(2, 20, 25)
-    for count, height, width in ((2, 20, 26), (5, 1, 1), (10**9, 10**9, 10**9)):
-        with pytest.raises(Refused) as refusal:
+    for count, height, width, told in ((2, 20, 26, "26 pixels"), (5, 1, 1, "5 at once"), (10**9, 10**9, 10**9, "at once")):
+        with pytest.raises(Refused, match=told) as refusal:
             limits.check_images(count, height, width)
         assert refusal.value.why is Why.TOO_LARGE
