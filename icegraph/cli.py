@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from icegraph.commands import models, schedule
+from icegraph.commands import models, print_table, schedule
 from icegraph.commands.calibrate import Settings, calibrate, radar_settings
 from icegraph.commands.clean import clean
 from icegraph.commands.search import search, trial
@@ -49,7 +49,6 @@ app.command()(trace)
 app.command()(clean)
 console = Console(highlight=False)
 _INTERRUPTED = 130
-_WIDEST = 300  # characters; ids are copied, so that a narrow terminal must not shorten them
 _UsageError = typer.BadParameter.mro()[1]  # Typer keeps its name to itself
 
 
@@ -225,7 +224,7 @@ def segment(
     table = Table("pass", "floes", "folder", box=None, header_style="dim")
     for pass_id, number in counts.items():
         table.add_row(pass_id, str(number), escape(inside(out, pass_id)))
-    console.print(table, soft_wrap=True)
+    print_table(table)
     for refusal in refused:
         _print_refused(refusal.reason)
 
@@ -383,7 +382,7 @@ def find(
             size = f"{product.size / 1e6:.0f}" if product.size else ""
             words = (product.platform, product.mode, " ".join(product.polarisations), size, product.id)
             table.add_row(f"{product.time:%Y-%m-%d %H:%M:%S}", *map(escape, words))
-    Console(highlight=False, width=_WIDEST).print(table)
+    print_table(table)
     _print(f"{len(found)} found" + (f"; there are more than {limit}: narrow the search, or raise --limit" if more else ""))
     if save:
         write_found(save, found)

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from icegraph.commands import print_table
 from icegraph.errors import InputError
 
 console = Console(highlight=False)
-_WIDEST = 300  # characters; names are copied, so that a narrow terminal must not shorten them
 
 Settings = Annotated[
     list[str],
@@ -70,7 +70,7 @@ def calibrate(
             height, width = scene.grid.shape
             size = (f"{height} × {width}", f"{scene.grid.pixel_m:g}", " ".join(scene.bands))
             table.add_row(inside(out, scene.id), *map(escape, (*size, *shown)))
-    Console(highlight=False, width=_WIDEST).print(table)
+    print_table(table)
     for refusal in refused:
         console.print(f"[yellow]refused[/yellow] {escape(as_named(refusal.reason))}", soft_wrap=True)
 

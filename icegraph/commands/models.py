@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from icegraph.commands import print_table
 from icegraph.errors import InputError, RegistryError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def list_models(registry: Place = REGISTRY, as_json: AsJson = False) -> None:
         value = score(version.name, version.figures)
         row = (version.name, str(version.number), version.digits, " ".join(version.aliases), _gate(version))
         table.add_row(*row, "" if value is None else f"{value:.3f}", f"{version.registered:%Y-%m-%d %H:%M}")
-    console.print(table, soft_wrap=True)
+    print_table(table)
 
 
 @app.command()
@@ -114,7 +115,10 @@ def compare(
         if one != other:
             numbers = isinstance(one, float) and isinstance(other, float)
             table.add_row(key, _shown(one), _shown(other), f"{other - one:+.4g}" if numbers else "")
-    console.print(table, soft_wrap=True)
+    if table.rows:
+        print_table(table)
+    else:
+        console.print("no figure or parameter differs")
 
 
 @app.command()
@@ -262,7 +266,7 @@ def _show_version(version: "Version", as_json: bool) -> None:
     table = Table(box=None, show_header=False)
     for key, value in version.figures.items():
         table.add_row(key, _shown(value))
-    console.print(table)
+    print_table(table)
     console.print(escape(version.card))
 
 

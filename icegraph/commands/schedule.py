@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from icegraph.commands import print_table
+
 app = typer.Typer(
     name="schedule",
     help="Recurring runs on a Kubeflow Pipelines server: archive, tracking, evaluation (token, if it asks for one, in KFP_TOKEN).",
@@ -42,7 +44,7 @@ def list_runs(endpoint: Endpoint, experiment: Experiment = "icegraph") -> None:
     for run in recurring_runs(endpoint, experiment):
         made = f"{run.created:%Y-%m-%d %H:%M}" if run.created else ""
         table.add_row(escape(run.name), run.cron, "yes" if run.enabled else "no", made, run.run_id)
-    console.print(table, soft_wrap=True)
+    print_table(table)
 
 
 @app.command()

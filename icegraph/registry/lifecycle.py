@@ -92,6 +92,8 @@ def roll_back(registry: Registry, name: str, in_use: Path, because: str = "") ->
         ModelError: Its files are not those that were registered.
     """
     trail = registry.trail(name)
+    if not trail.steps:
+        raise RegistryError(name, "is not registered", "see `icegraph models list`")
     if len(trail.champions) < 2:
         raise RegistryError(name, "had no champion before the present one", f"promote a version; `icegraph models show {name}` lists them")
     version = registry.version(name, str(trail.champions[-2]))
