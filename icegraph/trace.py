@@ -13,7 +13,7 @@ from typing import Any
 from icegraph.errors import InputError
 from icegraph.graph.floes import ABOUT
 from icegraph.places import as_named, is_address
-from icegraph.registry.content import NEEDED, model_sha256
+from icegraph.registry.content import DESCRIPTION, NEEDED, model_sha256
 from icegraph.store import sha256
 
 _LEAST_DIGITS = 6
@@ -151,8 +151,9 @@ def read_history(places: Sequence[Path]) -> History:
             _add_item(history, file)
         for file in sorted(place.rglob("made.json")):
             _add_made(history, file)
-        for file in sorted(place.rglob(NEEDED[0])):
-            _add_model(history, file.parent)
+        # MLflow's copies, which all lie in folders named `model`, come last: a model is known by the first name that is found.
+        for folder in sorted((file.parent for file in place.rglob(NEEDED[0])), key=lambda one: ((one / DESCRIPTION).exists(), one)):
+            _add_model(history, folder)
         for file in sorted(place.rglob("tracks.parquet")):
             _add_tracks(history, file)
         for pattern in _LOGS:

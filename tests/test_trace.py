@@ -1,6 +1,7 @@
 """From anything back to its raw files, and forwards."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,14 @@ def raw_files(run: Path, pass_id: str) -> set[str]:
 
 def trace(run: Path, text: str, *places: Path) -> dict[str, Any]:
     return read_history([run / "segmented", run / "tracks", SHIPPED, run / "server.jsonl", *places]).trace(text)
+
+
+def test_a_model_is_known_by_its_name_beside_mlflows_copy_of_it(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "artifacts" / "model"
+    shutil.copytree(SHIPPED / "segmenter-optical", copy)
+    (copy / "MLmodel").touch()
+    shutil.copytree(SHIPPED / "segmenter-optical", tmp_path / "models" / "segmenter-optical")
+    assert read_history([tmp_path]).find("segmenter-optical").key == sha256(SHIPPED / "segmenter-optical")
 
 
 def test_a_track_leads_back_to_the_raw_files_of_its_passes_and_to_both_models(run: Path) -> None:
