@@ -37,4 +37,4 @@ def check_model(folder: Path, digest: str) -> None:
         ModelError: They are others.
     """
     if model_sha256(folder) != digest:
-        raise ModelError(folder, "its files are not those that were registered", "delete that folder, and promote the version again")
+        raise ModelError(folder, "its files are not those that were registered", "delete that folder, and run `icegraph models deploy`")

@@ -77,7 +77,7 @@ def resolve(folder_or_model: Path, name: str) -> Path:
     champion = read_json(pointer, mend)
     version = pointer.parent / checked_name(str(champion.get("version", "")))
     if not version.is_dir():
-        raise ModelError(pointer, f"points to the version {version.name}, which is not there", "promote another version")
+        raise ModelError(pointer, f"points to the version {version.name}, which is not there", "run `icegraph models deploy`")
     check_model(version, str(champion.get("sha256", "")))
     return version
 
@@ -87,7 +87,7 @@ def _whole(version: Path) -> str:
     require_model(version)
     digest = model_sha256(version)
     if not digest.startswith(version.name):
-        raise ModelError(version, "its files are not those that were registered", "delete that folder, and promote the version again")
+        raise ModelError(version, "its files are not those that were registered", "delete that folder, and run `icegraph models deploy`")
     return digest
 
 

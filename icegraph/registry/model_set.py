@@ -72,6 +72,20 @@ def model_set(named: str | None, places: Sequence[Path] = (SHIPPED,)) -> ModelSe
     return ModelSet(found)
 
 
+def names_in(place: Path) -> list[str]:
+    """The names of a set's models."""
+    return [name for name in (*SEGMENTERS, MATCHER) if any((place / name / file).is_file() for file in ("config.json", CHAMPION))]
+
+
+def member(place: Path, name: str) -> Path:
+    """The folder of a set's model.
+
+    Raises:
+        ModelError: It is damaged.
+    """
+    return (place / name if (place / name / "config.json").is_file() else resolve(place, name)).resolve()
+
+
 def model_name(model: Path) -> str:
     """The name a model goes by: its kind and, for a segmenter, its sensor.
 
@@ -114,5 +128,4 @@ def _named(path: Path, places: Sequence[Path]) -> dict[str, Path]:
 
 
 def _read_set(place: Path) -> dict[str, Path]:
-    names = [name for name in (*SEGMENTERS, MATCHER) if any((place / name / file).is_file() for file in ("config.json", CHAMPION))]
-    return {name: (place / name if (place / name / "config.json").is_file() else resolve(place, name)).resolve() for name in names}
+    return {name: member(place, name) for name in names_in(place)}

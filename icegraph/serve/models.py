@@ -14,7 +14,7 @@ from pathlib import Path
 
 from icegraph.ahead import map_ahead
 from icegraph.errors import IceGraphError, ModelError
-from icegraph.registry import model_set
+from icegraph.registry.model_set import member, names_in
 from icegraph.segment.engine import Engine
 from icegraph.segment.model import load_segmenter
 from icegraph.serve.warmup import try_matcher, try_segmenter
@@ -84,7 +84,7 @@ class ServedModels:
         Raises:
             ModelError: One is damaged, or there is none.
         """
-        places = model_set(None, (self._place,)).places
+        places = {name: member(self._place, name) for name in names_in(self._place)}
         if not places:
             raise ModelError(self._place, "holds no model", "name a set of models with --models")
         for served in map_ahead(lambda one: self._prepared(*one), places.items()):
@@ -93,18 +93,12 @@ class ServedModels:
     def refresh(self) -> None:
         """Take what the folder names now; a model that cannot be taken is logged once, and the one in service stays."""
         with self._lock:
-            try:
-                places = model_set(None, (self._place,)).places
-            except (IceGraphError, OSError) as error:
-                self._report("all", error)
-                return
-            for name, folder in places.items():
+            for name in names_in(self._place):
                 try:
-                    self._enter(self._prepared(name, folder))
+                    self._enter(self._prepared(name, member(self._place, name)))
                     self._failed.pop(name, None)
                 except (IceGraphError, OSError) as error:
                     self._report(name, error)
-            self._failed.pop("all", None)
 
     def _prepared(self, name: str, folder: Path) -> Served | None:
         """Copy, verify, load and try a model; None if it is the one in service."""

@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from icegraph.errors import InputError, ModelError
-from icegraph.registry import SHIPPED
+from icegraph.registry import SHIPPED, bring, use
 from icegraph.serve.protocol import Limits
 
 from .conftest import BANDS, Address, ask_grpc, ask_http, change_weights, copy_models, image, image_request, post, running
@@ -237,6 +237,20 @@ def test_a_truncated_or_changed_model_is_not_taken(tmp_path: Path) -> None:
     weights.write_bytes(good[:1000])
     with pytest.raises(ModelError, match=r"model\.safetensors"), running(models):
         pass
+
+
+def test_a_damaged_model_does_not_hold_up_another(tmp_path: Path) -> None:
+    place = tmp_path / "models"
+    optical, sar = (bring(SHIPPED / name, place, name) for name in ("segmenter-optical", "segmenter-sar"))
+    use([optical, sar])
+    better = copy_models(tmp_path / "better", "segmenter-sar") / "segmenter-sar"
+    change_weights(better, 1.5)
+    with running(place) as server:
+        (optical / "model.safetensors").write_bytes(b"")
+        promoted = bring(better, place, "segmenter-sar")
+        use([promoted])
+        wait_until(lambda: metric(server, f'icegraph_model_in_service{{name="segmenter-sar",version="{promoted.name}"') == 1)
+        assert metric(server, f'icegraph_model_in_service{{name="segmenter-optical",version="{optical.name}"') == 1
 
 
 def test_a_version_of_another_content_than_its_name_is_not_taken(tmp_path: Path) -> None:
