@@ -111,7 +111,7 @@ def search(
     done = optuna.trial.TrialState.COMPLETE
 
     def objective(trial: Any) -> float:
-        settings = {name: trial.suggest_categorical(name, choices) for name, choices in SPACES[kind].items()}
+        settings = {name: trial.suggest_categorical(name, choices) for name, choices in SPACES.get(kind, {}).items()}
         return run_trial(kind, lessons, settings, registry, out, progress)
 
     for number in range(len(study.get_trials(states=(done,))), trials):

@@ -68,6 +68,11 @@ def test_a_setting_that_nobody_knows_is_told(lessons: Lessons, tmp_path: Path) -
         run_trial("segmenter", lessons, {"colour": 1}, None, tmp_path)  # type: ignore[arg-type]
 
 
+def test_a_search_for_what_is_not_trained_is_told(lessons: Lessons, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^floes: is nothing that is trained; choose of segmenter, matcher"):
+        search("floes", lessons, 1, None, tmp_path)  # type: ignore[arg-type]
+
+
 def test_katib_searches_the_same_space_with_a_command_that_there_is() -> None:
     experiment = yaml.safe_load(KATIB.read_text())["spec"]
     space = {
