@@ -1,5 +1,6 @@
 """The API server of a cluster: the one that kubeconfig or the pod's service account names."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,17 @@ def speaking(address: str, kind: str, error_type: type[IceGraphError], away: typ
         yield
     except ApiException as error:
         problem = told.get(error.status, f"the API server answered {error.status} {error.reason}")
+        if error.status in (400, 403, 422) and (reason := _reason(error.body)):
+            problem += f" ({reason})"
         made = away if away and error.status >= 500 else error_type
         raise made(address, problem, "check the name and your rights, then run the command again") from error
     except HTTPError as error:
         raise (away or error_type)(address, "the API server does not answer", "check KUBECONFIG and the cluster") from error
+
+
+def _reason(body: str | bytes | None) -> str:
+    """What the API server told of a refusal, or nothing."""
+    try:
+        return str(json.loads(body or "{}").get("message", "")).rstrip(".")
+    except (ValueError, AttributeError):
+        return ""

@@ -58,8 +58,8 @@ class Cluster:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def failed(self, status: int) -> None:
-                self.answer(status, {"kind": "Status", "status": "Failure", "code": status})
+            def failed(self, status: int, message: str = "") -> None:
+                self.answer(status, {"kind": "Status", "status": "Failure", "code": status, "message": message})
 
             def service(self) -> str | None:
                 if self.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -82,6 +82,9 @@ class Cluster:
                 cluster.before_patch()
                 if self.headers["Content-Type"] != "application/merge-patch+json":
                     self.failed(415)
+                    return
+                if any(one["trafficPercent"] > 100 for one in body["spec"].get("canary") or []):
+                    self.failed(422, "spec.canary.trafficPercent: should be less than or equal to 100")
                     return
                 now = cluster.services[name]
                 if body["metadata"].get("resourceVersion", now["metadata"]["resourceVersion"]) != now["metadata"]["resourceVersion"]:
@@ -180,12 +183,14 @@ def test_a_change_by_somebody_else_is_told_and_not_overwritten(cluster: Cluster,
 def test_what_the_api_server_refuses_is_told(cluster: Cluster, services: list[InferenceService]) -> None:
     with pytest.raises(RegistryError, match="there is no such InferenceService"):
         InferenceService("ice/nobody").state()
+    with pytest.raises(RegistryError, match=r"answered 422 .*\(spec.canary.trafficPercent: should be less than or equal to 100\)"):
+        services[0].lead("s3://models/new", 150, services[0].state())
     with pytest.raises(InputError, match="write NAMESPACE/NAME"):
         InferenceService("segmenter")
     cluster.server.shutdown()
     cluster.server.server_close()
     with pytest.raises(RegistryError, match="the API server does not answer"):
-        services[0].state()
+        services[1].state()
 
 
 def judge(models: Any) -> Verdict:
