@@ -1,5 +1,6 @@
 """What an API server, its admission and a careful operator would refuse."""
 
+import math
 import os
 import re
 from pathlib import Path
@@ -200,6 +201,37 @@ def test_rights_are_those_of_two_components_alone(things: list[Thing]) -> None:
         assert one["metadata"]["namespace"] == "icegraph"
     for binding in bindings:
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}]
+
+
+def amount(text: str) -> float:
+    """A quantity of Kubernetes: 250m, 2, 768Mi, 64Gi."""
+    number, unit = re.fullmatch(r"([\d.]+)(m|[KMGT]i|)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"": 1, "m": 0.001, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}[unit]
+
+
+def test_the_quota_has_room_for_all_that_may_run_at_once(things: list[Thing]) -> None:
+    """All predictors and those that take their place in an upgrade (a quarter more), and a training on every GPU, or of two machines."""
+    quotas = {
+        one["metadata"]["name"]: one["spec"]["hard"]
+        for one in of_kind(things, "ResourceQuota")
+        if one["metadata"]["namespace"] == "icegraph"
+    }
+    most = {name_of(one): one["spec"]["replicas"] for one in of_kind(things, "Deployment", "StatefulSet")}
+    for service in of_kind(things, "InferenceService"):
+        most[name_of(service)] = math.ceil(1.25 * service["spec"]["predictor"]["maxReplicas"])
+    for runtime in of_kind(things, "TrainingRuntime"):
+        gpus = quotas.get("icegraph-gpus", {}).get("requests.nvidia.com/gpu")
+        most[name_of(runtime)] = int(gpus or runtime["spec"]["mlPolicy"]["numNodes"])
+    templates = pods(things)
+    asked = {"pods": float(sum(most.values()))}
+    for name, count in most.items():
+        for one in containers(templates[name]["spec"]):
+            for part in ("requests", "limits"):
+                for resource in ("cpu", "memory"):
+                    key = f"{part}.{resource}"
+                    asked[key] = asked.get(key, 0) + count * amount(one["resources"][part][resource])
+    for key, wanted in asked.items():
+        assert wanted <= amount(quotas["icegraph"][key]), key
 
 
 def test_every_image_is_pinned(things: list[Thing]) -> None:
