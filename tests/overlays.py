@@ -17,10 +17,14 @@ Thing = dict[str, Any]
 @cache
 def rendered(overlay: str) -> list[Thing]:
     """The objects of an overlay."""
+    return kustomized(ROOT / "manifests" / "overlays" / overlay)
+
+
+def kustomized(folder: Path) -> list[Thing]:
+    """The objects of a kustomization."""
     if not shutil.which("kubectl"):
         pytest.skip("install kubectl to run this test")
-    command = ["kubectl", "kustomize", f"manifests/overlays/{overlay}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 from kubeflow_trainer_api import models
-from overlays import OVERLAYS, ROOT, Thing, containers, katib_trial, name_of, of_kind, pods, rendered
+from overlays import OVERLAYS, ROOT, Thing, containers, katib_trial, kustomized, name_of, of_kind, pods, rendered
 
 VERSIONS = ("1.31", "1.32", "1.33", "1.34", "1.35", "1.36")
 OTHERS = (
@@ -232,6 +233,16 @@ def test_the_quota_has_room_for_all_that_may_run_at_once(things: list[Thing]) ->
                     asked[key] = asked.get(key, 0) + count * amount(one["resources"][part][resource])
     for key, wanted in asked.items():
         assert wanted <= amount(quotas["icegraph"][key]), key
+
+
+def test_an_overlay_whose_predictors_promotions_lead_names_no_models(things: list[Thing], tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "kserve", tmp_path / "overlay" / "kserve")
+    (tmp_path / "overlay" / "kustomization.yaml").write_text("resources: [kserve]\ncomponents: [kserve/promoted]\n")
+    promoted = {name_of(one).rpartition("/")[2]: one for one in of_kind(kustomized(tmp_path / "overlay"), "InferenceService")}
+    for service in of_kind(things, "InferenceService"):
+        model = dict(service["spec"]["predictor"]["model"])
+        assert model.pop("storageUri") == "s3://icegraph/models/in-use"  # without one KServe takes it for a server of many models
+        assert promoted[service["metadata"]["name"]]["spec"]["predictor"]["model"] == model
 
 
 def test_every_image_is_pinned(things: list[Thing]) -> None:
