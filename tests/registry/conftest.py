@@ -59,14 +59,16 @@ class Server:
     """An MLflow server of its own, which can be stopped and started.
 
     Args:
-        folder: Gets its database and artifacts.
-        database: A database to begin with.
+        folder: Gets its artifacts, and its database where that is a file.
+        database: A file to begin with, or the address of a database.
     """
 
-    def __init__(self, folder: Path, database: Path) -> None:
+    def __init__(self, folder: Path, database: Path | str) -> None:
         self.folder = folder
         folder.mkdir()
-        shutil.copy(database, folder / "mlflow.db")
+        if isinstance(database, Path):
+            database = f"sqlite:///{shutil.copy(database, folder / 'mlflow.db')}"
+        self._database = database
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -74,8 +76,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        uri = f"sqlite:///{self.folder / 'mlflow.db'}"
-        store = ["--backend-store-uri", uri, "--artifacts-destination", str(self.folder / "artifacts"), "--serve-artifacts"]
+        store = ["--backend-store-uri", self._database, "--artifacts-destination", str(self.folder / "artifacts"), "--serve-artifacts"]
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", "mlflow", "server", *store, *where], stdout=log, stderr=log)
