@@ -74,7 +74,7 @@ TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TORCH ?= cu130
 base_name := python:3.11-slim-bookworm
 BASE ?= $(shell docker image inspect $(base_name) >/dev/null 2>&1 && echo $(base_name) || grep -v '^\#' images/base.lock)
-image = @docker build --file images/Dockerfile --tag $(IMAGES)/icegraph-$(1):$(TAG) $(2) --build-arg BASE=$(BASE) \
+image = @docker build --file images/Dockerfile --tag $(IMAGES)/icegraph-$(1):$(TAG) $(2) --build-arg BASE=$(BASE) --build-arg VERSION=$(TAG) \
 	--build-arg COMMIT=$$(git describe --always --dirty=+dirty --abbrev=12) --build-arg CREATED=$$(git log -1 --format=%cI) .
 
 images: ## Build the images pipeline, train and serve, with Docker

@@ -36,7 +36,6 @@ from icegraph.store import read_refusal
 
 app = typer.Typer(
     name="icegraph",
-    help="Track sea-ice floes from satellite passes: floes, matches, tracks, drift and forecast.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -82,6 +81,21 @@ TruthOption = Annotated[
 MaxSpeed = Annotated[float, typer.Option("--max-speed", help="Fastest drift looked for, m/s.", min=0.01)]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from icegraph.store import code_version
+
+        print(code_version())
+        raise typer.Exit
+
+
+@app.callback()
+def icegraph(
+    _: Annotated[bool, typer.Option("--version", help="Tell the version and leave.", callback=_tell_version, is_eager=True)] = False,
+) -> None:
+    """Track sea-ice floes from satellite passes: floes, matches, tracks, drift and forecast."""
+
+
 def main() -> None:
     """The entry point: errors become one sentence and an exit code."""
     _quieten_libraries()
@@ -99,6 +113,10 @@ def main() -> None:
             known = isinstance(error, IceGraphError | OSError | MemoryError) or disk_is_full(error)
             if known or os.environ.get("ICEGRAPH_TRACEBACK"):
                 raise
+            if isinstance(error, ModuleNotFoundError):  # the server's image has the server alone
+                raise IceGraphError(
+                    str(error.name), "is not installed here", "use the image `pipeline`, or install icegraph[stages]"
+                ) from error
             problem = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".")
             raise IceGraphError("a defect of icegraph", problem, "please report it, with what ICEGRAPH_TRACEBACK=1 shows") from error
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from icegraph.cli import _arguments, app
 from icegraph.errors import InputError
 from icegraph.simulate.field import REGIMES
+from icegraph.store import code_version
 
 ICEGRAPH = str(Path(sys.executable).with_name("icegraph"))
 
@@ -27,6 +28,21 @@ def test_help_does_not_wait_for_heavy_libraries() -> None:
     heavy = "{'torch', 'kfp', 'great_expectations', 'transformers', 'requests', 'pystac_client'}"
     code = f"import sys, icegraph.cli; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_it_tells_its_version() -> None:
+    assert icegraph("--version").stdout.strip() == code_version()
+
+
+def test_a_part_that_an_image_does_not_have_is_no_defect() -> None:
+    code = (
+        "import sys, icegraph.cli; sys.modules['icegraph.simulate'] = None; sys.argv[1:] = ['simulate', '--out', 'x']; icegraph.cli.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "icegraph: icegraph.simulate: is not installed here; use the image `pipeline`, or install icegraph[stages].\n",
+    )
 
 
 @pytest.mark.parametrize("command", [["segment"], ["run"]])

@@ -34,7 +34,9 @@ def test_an_image_is_nobodys_and_says_what_it_is(images: dict[str, str], name: s
     (told,) = json.loads(docker("image", "inspect", images[name]))
     assert told["Config"]["User"] == f"{USER}:{USER}"
     commit = subprocess.run(["git", "describe", "--always", "--dirty=+dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True)
-    assert told["Config"]["Labels"]["org.opencontainers.image.revision"] == commit.stdout.strip()
+    labels = {name.rpartition(".")[2]: text for name, text in told["Config"]["Labels"].items()}
+    assert (labels["revision"], labels["version"]) == (commit.stdout.strip(), images[name].rpartition(":")[2])
+    assert inside(images[name], "icegraph", "--version").strip() == f"{labels['version']} ({labels['revision']})"
     assert inside(images[name], "id", "-u").strip() == str(USER)
     assert not inside(
         images[name], "find", "/", "-xdev", "-type", "f", "-perm", "/6000", options=("--user=0",)
