@@ -74,7 +74,7 @@ def clean(
         What was removed, or would be.
 
     Raises:
-        InputError: A place is not there, or somebody wrote there meanwhile; nothing was removed.
+        InputError: A place is not there, or holds nothing to keep, or somebody wrote there meanwhile; nothing was removed.
         RegistryError: The registry fails; nothing was removed.
         StoreError: The store fails; what was not removed yet can still be traced.
     """
@@ -84,6 +84,9 @@ def clean(
                 progress(f"read: {name} {version.number}", 0.0)
                 registry.fetch(version, work / "registry")
         artifacts = list(_survey(places, work / "s3", progress))
+        for kept in keep:
+            if not any(_within(one.place, [kept]) for one in artifacts):
+                raise InputError(kept, "nothing that is cleaned lies there, to be kept", "check the name")
         views = [Path(place) for place in places if not is_address(place)] + [
             path for path in (work / "s3", work / "registry") if path.exists()
         ]

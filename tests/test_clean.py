@@ -213,3 +213,11 @@ def test_the_command_tells_what_would_go(tmp_path: Path, empty: Registry) -> Non
     assert parse_age("12h") == timedelta(hours=12)
     with pytest.raises(InputError, match="write a number of hours, days or weeks"):
         parse_age("month")
+
+
+def test_what_is_to_be_kept_and_is_not_there_stops_it(tmp_path: Path, empty: Registry) -> None:
+    place = Place(tmp_path / "out")
+    place.aged(place.item("for-the-paper", []))
+    with pytest.raises(InputError, match="nothing that is cleaned lies there"):
+        clean([str(place.root)], empty, MONTH, keep=[str(place.root / "for-a-paper")])
+    assert place.names() == {"for-the-paper"}
