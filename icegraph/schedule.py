@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icegraph.errors import InputError
-from icegraph.submit import connected
+from icegraph.submit import check_arguments, connected
 
 _MARK = "made by icegraph schedule from sha256 "
 _PAGE = 100
@@ -157,19 +157,9 @@ def remove(name: str, endpoint: str, experiment: str) -> None:
 
 def _package(schedule: Schedule, packages: Path) -> Path:
     """The compiled pipeline of a schedule, which has the parameters that are given."""
-    import yaml
-
     given = Path(schedule.pipeline)
     file = given if given.suffix in (".yaml", ".yml") else packages / f"{schedule.pipeline}.yaml"
-    if not file.is_file():
-        raise InputError(file, "there is no such compiled pipeline", "compile with `make compile`, or name a YAML file")
-    root = next(yaml.safe_load_all(file.read_text(encoding="utf-8")))["root"]
-    known = root.get("inputDefinitions", {}).get("parameters", {})
-    unknown = sorted(set(schedule.arguments) - set(known))
-    missing = sorted(name for name, one in known.items() if not one.get("isOptional") and name not in schedule.arguments)
-    if unknown or missing:
-        problem = " and ".join([f"has no {name}" for name in unknown] + [f"is not given {name}" for name in missing])
-        raise InputError(schedule.pipeline, problem, f"its parameters are {', '.join(known)}")
+    check_arguments(file, schedule.arguments)
     return file
 
 

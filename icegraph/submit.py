@@ -1,7 +1,7 @@
 """Submit a compiled pipeline to a Kubeflow Pipelines server."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,17 +31,35 @@ def submit_pipeline(
         The link to the run in the UI, and its state (empty where nobody waited).
 
     Raises:
-        InputError: There is no such package.
+        InputError: There is no such package, or it has no such parameter.
         SubmitError: The server did not answer, or refused.
     """
-    if not package.exists():
-        raise InputError(package, "there is no such compiled pipeline", "compile with `make compile`, or name a YAML file")
+    check_arguments(package, arguments)
     name = run_name or f"{package.stem} {datetime.now(UTC):%Y-%m-%d %H:%M}"
     with connected(endpoint) as client:
         run = client.create_run_from_pipeline_package(str(package), arguments=arguments, run_name=name, experiment_name=experiment)
         link = f"{endpoint.rstrip('/')}/#/runs/details/{run.run_id}"
         state = str(client.wait_for_run_completion(run.run_id, timeout=7 * 24 * 3600).state) if wait else ""
     return link, state
+
+
+def check_arguments(package: Path, arguments: Mapping[str, Any]) -> None:
+    """Hold arguments against the parameters of a compiled pipeline.
+
+    Raises:
+        InputError: There is no such package, it has no such parameter, or it is not given one that it needs.
+    """
+    import yaml
+
+    if not package.is_file():
+        raise InputError(package, "there is no such compiled pipeline", "compile with `make compile`, or name a YAML file")
+    root = next(yaml.safe_load_all(package.read_text(encoding="utf-8")))["root"]
+    known = root.get("inputDefinitions", {}).get("parameters", {})
+    unknown = sorted(set(arguments) - set(known))
+    missing = sorted(name for name, one in known.items() if not one.get("isOptional") and name not in arguments)
+    if unknown or missing:
+        problem = " and ".join([f"has no {name}" for name in unknown] + [f"is not given {name}" for name in missing])
+        raise InputError(package.stem, problem, f"its parameters are {', '.join(known)}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from icegraph.errors import InputError
 from icegraph.submit import SubmitError, submit_pipeline
 
 COMPILED = Path(__file__).parents[1] / "pipelines" / "compiled" / "sea_ice_tracking.yaml"
+ARGUMENTS = {"passes": ["/ice/a.SAFE"], "segmenters": ["/models/segmenter-sar"], "matcher": "/models/matcher"}
 
 
 class KfpApi(BaseHTTPRequestHandler):
@@ -75,13 +76,12 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 def test_a_run_is_created_with_its_arguments_and_awaited(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_TOKEN", "secret")
-    arguments = {"passes": ["/ice/a.SAFE"], "segmenters": ["/models/segmenter-sar"], "matcher": "/models/matcher"}
-    link, state = submit_pipeline(COMPILED, server, arguments, "night run", "ice", wait=True)
+    link, state = submit_pipeline(COMPILED, server, ARGUMENTS, "night run", "ice", wait=True)
     assert (link, state) == (f"{server}/#/runs/details/r1", "SUCCEEDED")
     run = KfpApi.runs["r1"]
     assert run["display_name"] == "night run"
     assert run["experiment_id"] == "e1"
-    assert run["runtime_config"]["parameters"] == arguments
+    assert run["runtime_config"]["parameters"] == ARGUMENTS
     pipeline, platforms = run["pipeline_spec"]["pipeline_spec"], run["pipeline_spec"]["platform_spec"]["platforms"]
     assert pipeline["pipelineInfo"]["name"] == "sea-ice-tracking"
     assert pipeline["root"]["dag"]["tasks"]["ingest"]["cachingOptions"] == {}
@@ -92,11 +92,17 @@ def test_a_run_is_created_with_its_arguments_and_awaited(server: str, monkeypatc
 def test_a_wrong_token_is_told(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_TOKEN", "wrong")
     with pytest.raises(SubmitError, match="answered 401 Unauthorized; set KFP_TOKEN"):
-        submit_pipeline(COMPILED, server, {}, None, "ice", wait=False)
+        submit_pipeline(COMPILED, server, ARGUMENTS, None, "ice", wait=False)
 
 
 def test_a_dead_endpoint_and_a_missing_package_are_told(tmp_path: Path) -> None:
     with pytest.raises(SubmitError, match="no KFP API answers there"):
-        submit_pipeline(COMPILED, "http://127.0.0.1:9", {}, None, "ice", wait=False)
+        submit_pipeline(COMPILED, "http://127.0.0.1:9", ARGUMENTS, None, "ice", wait=False)
     with pytest.raises(InputError, match="no such compiled pipeline"):
         submit_pipeline(tmp_path / "x.yaml", "http://127.0.0.1:9", {}, None, "ice", wait=False)
+
+
+def test_arguments_that_the_pipeline_does_not_take_are_told_before_anybody_is_asked() -> None:
+    with pytest.raises(InputError, match=r"has no colour and is not given matcher; its parameters are .*passes"):
+        arguments = {name: value for name, value in ARGUMENTS.items() if name != "matcher"} | {"colour": "blue"}
+        submit_pipeline(COMPILED, "http://127.0.0.1:9", arguments, None, "ice", wait=False)
