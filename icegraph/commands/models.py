@@ -215,7 +215,7 @@ def verify(registry: Place = REGISTRY, models: InUse = None) -> None:
     for sentence in wrong:
         console.print(f"[red]wrong[/red] {escape(sentence)}", soft_wrap=True)
     if wrong:
-        raise RegistryError(registry, f"{len(wrong)} things are not as they should be", "mend what is told above")
+        raise RegistryError(registry, "not all is as it was registered", "mend what is told above")
     console.print(f"{len(names)} names: every version, alias and trail is as it was registered")
 
 

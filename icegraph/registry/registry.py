@@ -313,7 +313,9 @@ class Registry:
         with tempfile.TemporaryDirectory() as work:
             with self._speaking():
                 brought = Path(self._client.download_artifacts(version.run_id, _MODEL, work))
-            check_model(brought, version.sha256)
+            if model_sha256(brought) != version.sha256:
+                run = f"artifacts of run {version.run_id}"
+                raise ModelError(run, "they are not those that were registered", "bring them back from a backup")
             return bring(brought, folder, version.name)
 
     # The pinned evaluation set

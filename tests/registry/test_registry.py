@@ -95,7 +95,7 @@ def test_bytes_that_changed_in_the_registry_are_refused_and_found(registry, make
         registry.fetch(version, tmp_path / "there")
     assert not list((tmp_path / "there").rglob("*.safetensors"))
     assert len(registry.verify()) == 1
-    assert "m 1: " in registry.verify()[0]
+    assert f"m 1: artifacts of run {version.run_id}: " in registry.verify()[0]
 
 
 def test_a_registry_that_was_moved_finds_its_artifacts(place, make_model, tmp_path) -> None:
