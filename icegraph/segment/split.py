@@ -8,7 +8,6 @@ clearly better, they are the floes. What becomes of a piece depends on nothing o
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
-from skimage.segmentation import watershed
 
 from icegraph.compiled import compiled
 from icegraph.grid import Window
@@ -60,6 +59,8 @@ def cut(inside: NDArray[np.bool_], depth: FloatArray) -> IdArray:
     solidity = filling(whole)[1]
     if solidity > SOLID:
         return whole
+    from skimage.segmentation import watershed  # a third of a second, which a server that starts has not
+
     for level in _LEVELS_PX:
         seeds, _ = label(inside & (depth > level))
         seeds[np.bincount(seeds.ravel())[seeds] < _LEAST_PX] = 0
