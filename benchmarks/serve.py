@@ -9,7 +9,7 @@ Printed: time to ready; the median and the 99th percentile of the latency of wha
 time that the server spends on a request; the ratios that follow; and what it costs to read 1 × 4 × 512 × 512 numbers, as a share of the
 model's own time. On a machine that is busy with other work the processor times alone can be trusted.
 
-    python benchmarks/serve.py [--side 256] [--requests 64] [--rounds 2] [--waiting 4]
+    python benchmarks/serve.py [--side 256] [--requests 64] [--rounds 2] [--waiting 3]
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="of the image, pixels")
     parser.add_argument("--requests", type=int, default=64, help="of sixteen clients in a round; a lone client asks a quarter of them")
     parser.add_argument("--rounds", type=int, default=2, help="the servers take turns")
-    parser.add_argument("--waiting", type=int, default=4, help="requests let in by the server that lets in few")
+    parser.add_argument("--waiting", type=int, default=3, help="requests let in by the server that lets in few")
     parser.add_argument("--stock", nargs=2, type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.stock:
