@@ -13,7 +13,8 @@ from icegraph.ingest import Manifest
 
 # Forks of a process that has imported what a shard needs and has no threads: a fork of the tests' own could wait for a lock for ever.
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["icegraph.archive", "icegraph.calibrate", "icegraph.fuse", "icegraph.graph", "icegraph.segment", __name__])
+_NEEDED = ["icegraph.archive", "icegraph.calibrate", "icegraph.fuse", "icegraph.graph", "icegraph.segment", "skimage.segmentation"]
+_CONTEXT.set_forkserver_preload([*_NEEDED, __name__])
 
 
 def start_shard(
