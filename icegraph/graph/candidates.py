@@ -22,6 +22,7 @@ _POOL = 96  # floes within reach that are compared one by one; of more, those th
 _LOOKS = ("log_area_m2", "elongation", "brightness")  # what the k-d tree of looks knows
 _NEAR = 2.0  # the reach, in units of measurement noise: what place counts among looks
 _VOTES, _VOTERS = 4, 24
+_ASIDE, _ASIDE_PATCH = 0.5, 0.25  # so far from where the pattern leads, in floe sizes and patches, may a floe lie that it leads
 _FIT_NOISE = 0.5, 0.05  # what is left between two outlines of one floe: pixels, and share of the floe's size
 _FIT_WEIGHT = 8  # features that the outline counts for
 _ROWS = 1 << 17  # pairs that one thread compares at once
@@ -34,7 +35,7 @@ def candidate_edges(
 
     Where more lie within reach, a third are the nearest to where the floe's surroundings seem to have drifted (by `pattern`, and where
     that does not know, by `coarse_drift`), half the most alike, the rest the nearest to where it was; each list passes over what the
-    one before has taken.
+    one before has taken. Where `pattern` knows, a floe is looked for only where it leads.
 
     Args:
         a: Floes of the earlier pass.
@@ -50,13 +51,17 @@ def candidate_edges(
         return np.zeros((2, 0), np.int64), np.zeros((len(a), 2))
     pool = _pool(a, b, reach_m, max(_POOL, count))
     drift = pattern.at(a.xy)
-    unknown = np.flatnonzero(np.isnan(drift).any(axis=1))
+    led = np.isfinite(drift[:, 0])
+    unknown = np.flatnonzero(~led)
     drift[unknown] = coarse_drift(a, b, reach_m, unknown, pool)
     parts = (count // 3, count - count // 3 - count // 6, count // 6)
     places = _nearest(a.xy, b.xy, parts[0] + parts[2], reach_m), _within(a, b, _nearest(a.xy + drift, b.xy, 2 * parts[0], np.inf), reach_m)
     edges = np.unique(np.concatenate([pool, *places], axis=1), axis=1)
     way = b.xy[edges[1]] - a.xy[edges[0]]
-    costs = np.hypot(*(way - drift[edges[0]]).T), unlikeness(a, b, edges)[0], np.hypot(*way.T)
+    off = np.hypot(*(way - drift[edges[0]]).T)
+    here = ~led[edges[0]] | (off <= _ASIDE * a.size_m[edges[0]] + _ASIDE_PATCH * pattern.patch_m)
+    edges, way, off = edges[:, here], way[here], off[here]
+    costs = off, unlikeness(a, b, edges)[0], np.hypot(*way.T)
     taken = np.zeros(edges.shape[1], bool)
     for cost, most in zip(costs, parts, strict=True):
         free = np.flatnonzero(~taken)
