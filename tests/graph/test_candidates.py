@@ -5,6 +5,7 @@ from ice_fields import field, seen
 
 from icegraph.graph.candidates import candidate_edges, coarse_drift, unlikeness
 from icegraph.graph.nodes import NOISE, floe_nodes
+from icegraph.graph.pattern import PatternDrift
 from icegraph.graph.profile import best_fit
 
 
@@ -84,6 +85,20 @@ def test_coarse_drift_finds_a_common_displacement_of_many_spacings():
     drift = coarse_drift(a, b, 60_000)
     np.testing.assert_allclose(np.median(drift, axis=0), [21_000, -17_000], atol=500)
     assert (np.linalg.norm(drift - [21_000, -17_000], axis=1) < 2000).mean() > 0.95
+
+
+def test_where_the_ice_was_followed_a_floe_is_looked_for_only_where_it_went():
+    table = field(120, np.random.default_rng(3))
+    a = floe_nodes(seen(table, "a", 0), 100.0)
+    b = floe_nodes(seen(table, "b", 24, move=lambda xy: xy + np.array([4_000, -3_000])), 100.0)
+    west = np.flatnonzero(a.xy[:, 0] < np.median(a.xy[:, 0]))
+    pattern = PatternDrift(a.xy[west].astype(float), np.tile([4_000.0, -3_000.0], (len(west), 1)), np.ones(len(west)), patch_m=800.0)
+    led = np.isfinite(pattern.at(a.xy)[:, 0])
+    (one, other), _ = candidate_edges(a, b, 60_000, pattern=pattern)
+    off = np.linalg.norm(b.xy[other] - a.xy[one] - [4_000, -3_000], axis=1)
+    assert (off <= a.size_m[one] / 2 + 200)[led[one]].all()
+    assert set(west) <= set(one[(one == other) & led[one]])
+    assert (np.bincount(one, minlength=120)[~led] == 24).all()
 
 
 def test_no_floes_give_no_candidates():

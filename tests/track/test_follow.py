@@ -7,13 +7,17 @@ import pytest
 import xarray as xr
 from ice_fields import START, field, scale, seen
 
+from icegraph.calibrate import calibrate
 from icegraph.errors import InputError, ModelError
 from icegraph.evaluate.forecast import forecast_tracks
 from icegraph.evaluate.tables import read_tracks
-from icegraph.graph import build_graph
+from icegraph.graph import build_graph, floe_table, make_graph
+from icegraph.ingest import ingest
+from icegraph.registry import SHIPPED
+from icegraph.segment import segment
 from icegraph.store import sha256
 from icegraph.track.drift import centroid_sigma_m
-from icegraph.track.follow import track
+from icegraph.track.follow import follow, track
 
 EVENTS = ["begins", "ends", "parents", "children"]
 STEP = np.array([900.0, -450.0])
@@ -171,3 +175,19 @@ def test_missing_model_is_told(tmp_path):
     build_graph(tables(20, 2), tmp_path / "graph")
     with pytest.raises(ModelError, match="not the config of a matcher"):
         track(tmp_path / "graph", tmp_path / "nothing", tmp_path / "tracks")
+
+
+def test_floes_of_real_pack_ice_go_where_the_ice_goes(shared_data, tmp_path):
+    """Two Sentinel-1 passes north of Greenland, two days apart; the pack turns slowly, by less than 700 m (tests/graph/test_pattern.py)."""
+    listed = ingest(sorted((shared_data / "sentinel1_ew_pair").glob("*.json")), tmp_path / "manifest")
+    scenes = [calibrate(entry, tmp_path / entry.id) for entry in listed.require_scenes()]
+    floes = []
+    for scene in scenes:
+        segment(scene, SHIPPED / "segmenter-sar", tmp_path / "found" / scene.id)
+        floes.append(floe_table(tmp_path / "found" / scene.id, scene))
+    graph = make_graph(floes, scenes={scene.id: scene.folder for scene in scenes})
+    found = follow(graph, SHIPPED / "matcher", "")
+    places = [table.set_index("floe_id").geometry.centroid for table in floes]
+    moved = np.array([places[0][one].distance(places[1][other]) for one, other in found.matches[["floe_from", "floe_to"]].to_numpy()])
+    assert len(moved) > 150
+    assert (moved < 700).mean() > 0.95
