@@ -1,7 +1,7 @@
 """Better training settings, by trial: each trial trains a model, is judged by the floes it was not shown, and is tracked as a run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,7 @@ def run_trial(
     Raises:
         InputError: A setting is not known, or too few passes are known to hold one out.
     """
-    unknown = sorted(set(settings) - set(SPACES.get(kind, {})))
-    if kind not in SPACES or unknown:
-        problem = f"has no setting {', '.join(unknown)}" if unknown else "is nothing that is trained"
-        raise InputError(kind, problem, f"choose of {', '.join(SPACES.get(kind, SPACES))}")
+    _check(kind, settings)
     with folder_beside(work / "trial") as folder:
         model = folder / (f"segmenter-{lessons.sensor}" if kind == SEGMENTER else MATCHER)
         if kind == SEGMENTER:
@@ -78,6 +75,13 @@ def run_trial(
         tags = {"kind": kind} | {f"setting.{name}": str(value) for name, value in settings.items()}
         registry.track(model, model.name, {"score": score}, SEARCH, tags)
     return score
+
+
+def _check(kind: str, settings: Collection[str]) -> None:
+    unknown = sorted(set(settings) - set(SPACES.get(kind, {})))
+    if kind not in SPACES or unknown:
+        problem = f"has no setting {', '.join(unknown)}" if unknown else "is nothing that is trained"
+        raise InputError(kind, problem, f"choose of {', '.join(SPACES.get(kind, SPACES))}")
 
 
 def search(
@@ -99,6 +103,7 @@ def search(
     Raises:
         InputError: See `run_trial`; or Optuna is not installed.
     """
+    _check(kind, ())
     try:
         import optuna
     except ModuleNotFoundError as error:
@@ -111,7 +116,7 @@ def search(
     done = optuna.trial.TrialState.COMPLETE
 
     def objective(trial: Any) -> float:
-        settings = {name: trial.suggest_categorical(name, choices) for name, choices in SPACES.get(kind, {}).items()}
+        settings = {name: trial.suggest_categorical(name, choices) for name, choices in SPACES[kind].items()}
         return run_trial(kind, lessons, settings, registry, out, progress)
 
     for number in range(len(study.get_trials(states=(done,))), trials):
