@@ -390,10 +390,10 @@ def _statistics(said: Any, bands: Sequence[str]) -> dict[str, dict[str, float]]:
     good = good and all(isinstance(one, dict) and {"p02", "p98"} <= set(one) for one in said.values())
     if not good:
         raise unusable(f"statistics must give p02 and p98 of each of {', '.join(bands)}.")
-    numbers = {band: {name: _number(said[band][name], f"statistics: {name} of {band}") for name in ("p02", "p98")} for band in bands}
-    if not all(np.isfinite([*one.values()]).all() and one["p02"] <= one["p98"] for one in numbers.values()):
+    found = {band: {name: _number(said[band][name], f"statistics: {name} of {band}") for name in ("p02", "p98")} for band in bands}
+    if not all(np.isfinite([*one.values()]).all() and one["p02"] <= one["p98"] for one in found.values()):
         raise unusable("statistics: each p02 must be a finite number and at most its p98.")
-    return numbers
+    return found
 
 
 def _place(said: Mapping[str, Any]) -> Place | None:
