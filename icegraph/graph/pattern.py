@@ -41,6 +41,9 @@ _HEARD = 0.15  # correlation of a patch that has a vote among its neighbours
 _SURE = 0.4  # correlation of a patch that is told; chance reaches about 0.25
 _MAJORITY = 0.5  # of the neighbours' votes
 _AGREE_PX, _RETURN_PX = 2.0, 1.5
+_EVEN, _REACH = 1.5, 3  # patches: how far neighbours speak for each other (Gaussian), and where that is cut
+_ROUNDS, _ODD_PX = 3, 1.0  # a neighbour that is so far off what is fitted counts half
+_LEVEL = np.diag([1e-9, 0.01, 0.01])  # where few neighbours speak, the plane through them is level rather than steep
 _BATCH = 256
 
 
@@ -145,7 +148,8 @@ def match_pictures(levels: list[tuple[_Picture, _Picture]], reach_px: float) -> 
     alike = (np.hypot(*(shift - expected[enough]).T) < _AGREE_PX) & (share[enough] >= _MAJORITY)
     told = (correlation > _SURE) & returns & alike
     told &= np.hypot(*shift.T) <= reach_px + 2
-    return places[told], shift[told], correlation[told]
+    table[enough], votes[enough] = shift, np.where(told, correlation, 0) ** 2
+    return places[told], _evened(table, votes)[enough][told], correlation[told]
 
 
 def _common_grid(a: Grid, b: Grid) -> Grid:
@@ -291,3 +295,27 @@ def _mode(shift: Doubles, votes: Doubles) -> tuple[Doubles, Doubles]:
         better = support > most
         best[better], most[better] = mean[better], support[better]
     return best, most / np.maximum(weights.sum(axis=0), 1e-9)
+
+
+def _evened(shift: Doubles, votes: Doubles) -> Doubles:
+    """Displacements [R, C, 2] that change evenly from patch to patch, but where the ice is broken.
+
+    Through the displacements around each patch goes a plane, weighted by votes and nearness. What one patch errs by, a third of a pixel and
+    more, others do not; those beyond a lead or along a shear, which do not move as this patch does, hardly count.
+    """
+    height, width = votes.shape
+    offsets = [(i, j) for i in range(-_REACH, _REACH + 1) for j in range(-_REACH, _REACH + 1)]
+    shifts, weights = np.pad(shift, ((_REACH, _REACH), (_REACH, _REACH), (0, 0))), np.pad(votes, _REACH)
+    plane = np.zeros((height, width, 3, 2))  # at the patch, and what is added for each row and column
+    plane[:, :, 0] = shift
+    for _ in range(_ROUNDS):
+        moments, sums = np.zeros((height, width, 3, 3)), np.zeros((height, width, 3, 2))
+        for i, j in offsets:
+            part = np.s_[_REACH + i : _REACH + i + height, _REACH + j : _REACH + j + width]
+            place = np.array([1.0, i, j])
+            off = np.hypot(*np.moveaxis(shifts[part] - place @ plane, -1, 0))
+            weight = weights[part] * np.exp(-(i * i + j * j) / (2 * _EVEN**2)) / (1 + (off / _ODD_PX) ** 2)
+            moments += weight[..., None, None] * np.outer(place, place)
+            sums += weight[..., None, None] * (place[:, None] * shifts[part][..., None, :])
+        plane[:] = np.linalg.solve(moments + _LEVEL, sums)
+    return np.asarray(plane[:, :, 0])
