@@ -1,6 +1,7 @@
 """Pieces worked on ahead of who takes their results."""
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -29,3 +30,17 @@ def test_no_more_pieces_are_begun_than_there_are_cores_beyond_the_one_taken() ->
 def test_an_error_reaches_who_takes_the_result() -> None:
     with pytest.raises(ZeroDivisionError):
         list(map_ahead(lambda n: 1 // n, (2, 1, 0, 1)))
+
+
+def test_what_was_not_begun_when_an_error_came_is_not_done() -> None:
+    workers, done = len(os.sched_getaffinity(0)), []
+
+    def work(n: int) -> None:
+        if n == 0:
+            raise ValueError(n)
+        time.sleep(0.05)
+        done.append(n)
+
+    with pytest.raises(ValueError, match="0"):
+        list(map_ahead(work, range(100), ahead=10))
+    assert len(done) <= 2 * workers  # of those that ten a core were ahead

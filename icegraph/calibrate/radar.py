@@ -7,19 +7,17 @@ Each block is made on its own, one in each thread, and written in order. The par
 calibrated and filtered twice: that takes less time than keeping it. Peak memory follows the block and the threads, not the scene.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
-from icegraph.ahead import cores
+from icegraph.ahead import map_ahead
 from icegraph.calibrate.cog import CogWriter, Encoded, blocks
 from icegraph.calibrate.geocode import Backward, Forward, TieValues
 from icegraph.calibrate.radiometry import Floats
@@ -32,9 +30,6 @@ from icegraph.scene import thinning
 STEPS = 512  # a dB and a degree are kept to: 0.001 dB is far below any speckle, and the zeros behind it halve the file
 FLOOR = 5e-5  # -43 dB, below every noise floor of Sentinel-1 (-22 to -32 dB)
 SOURCE_SIDE = 2048  # pixels of the image that a block is made of at a time, about
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 class RadarImage(Protocol):
@@ -211,24 +206,7 @@ def _write(names: list[str], grid: Grid, folder: Path, make: Callable[[Window], 
                 sample[places][: thin.shape[0], : thin.shape[1]] = thin
             return [writer.encode(window, pixels) for writer, pixels in zip(writers, bands, strict=True)]
 
-        for encoded in _in_threads(encode, blocks(grid)):
+        for encoded in map_ahead(encode, blocks(grid), ahead=2):
             for writer, block in zip(writers, encoded, strict=True):
                 writer.append(block)
     return Rasters(files, samples)
-
-
-def _in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-    """Results in the order of the items, made by one thread a core, no more than one ahead in each."""
-    threads = cores()
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[_R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
