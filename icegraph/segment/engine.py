@@ -10,9 +10,10 @@ frame costs as many processor seconds as one alone.
 
 import threading
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 
 import numpy as np
 import openvino as ov
@@ -42,9 +43,11 @@ class Engine:
     def __init__(self, segmenter: Segmenter) -> None:
         self.config = segmenter.config
         self._maps = _Maps(deepcopy(segmenter)).eval()  # OpenVINO copies no weights
-        self._graph = None if isinstance(self.config.network, ThresholdSizes) else _graph(self._maps)
         self._lock = threading.Lock()
-        self._compiled = lru_cache(_SHAPES)(self._compile)
+        self._compiled: Callable[..., _Compiled] | None = None
+        if not isinstance(self.config.network, ThresholdSizes):
+            # Not a method of this engine: it would refer to itself, and its hundreds of megabytes stay until Python looks for such garbage.
+            self._compiled = lru_cache(_SHAPES)(partial(_compile, _graph(self._maps)))
 
     def __call__(self, frame: FloatArray) -> FloatArray:
         """Predict one frame; may be called by several threads at once.
@@ -56,26 +59,13 @@ class Engine:
             [4, S', T']: the probabilities of water, brash and floe, and the distance to the floe's boundary in pixels; of the halo, where
             there is one, `EDGE` pixels are left on each side.
         """
-        if self._graph is None:
+        if self._compiled is None:
             with torch.inference_mode():
                 maps: FloatArray = self._maps(torch.from_numpy(frame)[None])[0].numpy()
             return maps
         with self._lock:
             compiled = self._compiled(*frame.shape)
         return compiled(frame)
-
-    def _compile(self, *shape: int) -> "_Compiled":
-        assert self._graph is not None  # noqa: S101 - it is asked only then
-        graph = self._graph.clone()
-        graph.reshape([1, *shape])
-        settings = {
-            "INFERENCE_PRECISION_HINT": precision(),
-            # As many streams as cores, of one thread each, that run where the system likes.
-            "NUM_STREAMS": cores(),
-            "INFERENCE_NUM_THREADS": cores(),
-            "ENABLE_CPU_PINNING": False,
-        }
-        return _Compiled(_core().compile_model(graph, "CPU", settings))
 
 
 @cache
@@ -100,6 +90,19 @@ class _Compiled:
         maps: FloatArray = request.get_output_tensor(0).data[0].copy()
         self.idle.append(request)
         return maps
+
+
+def _compile(graph: ov.Model, *shape: int) -> _Compiled:
+    graph = graph.clone()
+    graph.reshape([1, *shape])
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision(),
+        # As many streams as cores, of one thread each, that run where the system likes.
+        "NUM_STREAMS": cores(),
+        "INFERENCE_NUM_THREADS": cores(),
+        "ENABLE_CPU_PINNING": False,
+    }
+    return _Compiled(_core().compile_model(graph, "CPU", settings))
 
 
 class _Maps(nn.Module):

@@ -1,8 +1,10 @@
 """What is compiled gives what the network says, and for the same pixels the same bytes."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -53,6 +55,19 @@ def test_maps_are_those_of_the_network(sizes: UNetSizes | LinkNetSizes | SegForm
         # bfloat16 has a relative precision of 2^-8.
         np.testing.assert_allclose(found[:3], logits[0].softmax(0), atol=0.03)
         np.testing.assert_allclose(found[3], distance[0], atol=0.05, rtol=0.03)
+
+
+@pytest.mark.parametrize("sizes", NETWORKS, ids=lambda sizes: sizes.arch)
+def test_what_is_compiled_goes_with_the_last_who_holds_it(sizes: UNetSizes | LinkNetSizes | SegFormerSizes | ThresholdSizes) -> None:
+    gc.disable()  # which comes late: a pass after the other held as many compiled networks
+    try:
+        engine = Engine(network(sizes))
+        engine(frame(96, 96))
+        gone = weakref.ref(engine)
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_the_shipped_models_classes_are_those_of_the_network() -> None:
