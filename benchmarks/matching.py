@@ -65,6 +65,8 @@ LOST, FAR, OUTLINE_PX, LARGE_PX = 0.3, 3.0, 0.5, 200
 STEPS = 400
 PIXEL_M = 250.0
 HARDEST = 60_000.0  # metres, where the reach is not told
+# What nearest neighbours and the Hungarian method try: largest distances, weights of place, and shares of the pairs that are accepted.
+DISTANCES, WEIGHTS, SHARES = np.geomspace(0.01, 2, 16), (1.0, 4.0, 16.0, 64.0), np.linspace(0.3, 1, 8)
 
 Table = gpd.GeoDataFrame
 Pairs = set[tuple[int, int]]
@@ -209,26 +211,27 @@ def _graph(trial: Trial, place: Path) -> Graph:
 
 def nearest(first: Table, second: Table, reach_m: float) -> list[Pairs]:
     """Mutual nearest neighbours after the mean shift, for several largest distances."""
+    if not (len(first) and len(second)):
+        return [set() for _ in DISTANCES]
     a, b = (table[["x", "y"]].to_numpy(float) for table in (first, second))
     away = cdist(a + b.mean(axis=0) - a.mean(axis=0), b)
     mutual = [(i, int(j)) for i, j in enumerate(away.argmin(axis=1)) if away[:, j].argmin() == i]
-    return [{(i, j) for i, j in mutual if away[i, j] <= most} for most in min(reach_m, HARDEST) * np.geomspace(0.01, 2, 16)]
+    return [{(i, j) for i, j in mutual if away[i, j] <= most} for most in min(reach_m, HARDEST) * DISTANCES]
 
 
 def hungarian(first: Table, second: Table, reach_m: float) -> list[Pairs]:
     """The assignment of least total cost of place, area and shape, for several weights of place and several largest costs."""
+    if not (len(first) and len(second)):
+        return [set() for _ in WEIGHTS for _ in SHARES]
     a, b = (table[["x", "y"]].to_numpy(float) for table in (first, second))
     look = cdist(*(_looks(table) for table in (first, second)))
     away = np.minimum(cdist(a, b), cdist(a + b.mean(axis=0) - a.mean(axis=0), b)) / min(reach_m, HARDEST)
     out = []
-    for weight in (1.0, 4.0, 16.0, 64.0):
+    for weight in WEIGHTS:
         cost = look + weight * away
         row, col = linear_sum_assignment(cost)
         chosen = cost[row, col]
-        out += [
-            {(int(i), int(j)) for i, j in zip(row, col, strict=True) if cost[i, j] <= most}
-            for most in np.quantile(chosen, np.linspace(0.3, 1, 8))
-        ]
+        out += [{(int(i), int(j)) for i, j in zip(row, col, strict=True) if cost[i, j] <= most} for most in np.quantile(chosen, SHARES)]
     return out
 
 
