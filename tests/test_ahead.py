@@ -38,7 +38,7 @@ def test_what_was_not_begun_when_an_error_came_is_not_done() -> None:
     def work(n: int) -> None:
         if n == 0:
             raise ValueError(n)
-        time.sleep(0.05)
+        time.sleep(0.5)
         done.append(n)
 
     with pytest.raises(ValueError, match="0"):
