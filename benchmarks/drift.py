@@ -51,7 +51,7 @@ def main() -> None:
     if asked.buoys:
         print("\n| buoys | horizon | forecasts | RMSE, km | last velocity | in the 68 % ellipse | in the 95 % ellipse |\n|-|-|-|-|-|-|-|")
         for hours in HORIZONS_H:
-            errors = {file.stem: _forecasts(file, hours) for file in sorted(asked.buoys.glob("*.nc"))}
+            errors = {file.stem: forecast_errors(file, hours) for file in sorted(asked.buoys.glob("*.nc"))}
             for name, part in (errors | {"**all**": np.concatenate(list(errors.values()))}).items():
                 _print(name, hours, part)
 
@@ -106,7 +106,7 @@ def _known_drift(settings: dict[str, Any], labels: NDArray[np.uint32], grid: Gri
     return mean, within
 
 
-def _forecasts(file: Path, hours: int) -> Floats:
+def forecast_errors(file: Path, hours: int) -> Floats:
     """Errors [N, 3] of what the buoys of a campaign say: ours and the last velocity's, km, and ours in deviations of its ellipse."""
     found = []
     for now, sightings, place_of in _seen_twice_a_day(file, hours * 3600.0):

@@ -1,7 +1,6 @@
-import netCDF4
 import numpy as np
 import pytest
-from pyproj import Transformer
+from drift import forecast_errors
 
 from icegraph.track import forecast
 
@@ -84,23 +83,12 @@ def test_surroundings_are_the_weighted_mean_of_the_nearest():
 
 
 def test_real_buoys_are_forecast_better_than_by_their_last_velocity_and_lie_in_the_ellipses(shared_data):
-    forecasts, kept, squared = [], [], []
-    for file in sorted((shared_data / "buoys").glob("*.nc")):
-        for now, sightings, known in seen_twice_a_day(file):
-            states = forecast.walk(sightings)
-            for last in np.flatnonzero(np.r_[np.diff(sightings.track) > 0, True]):
-                there = known(sightings.track[last], now + DAY)
-                if there is None or last == 0 or sightings.track[last - 1] != sightings.track[last]:
-                    continue
-                then = forecast.predict(states[last], now + DAY)
-                forecasts.append(then.mean[:2] - there)
-                kept.append(3 * sightings.place[last] - 2 * sightings.place[last - 1] - there)
-                squared.append(forecasts[-1] @ np.linalg.solve(then.scale * then.covariance[:2, :2], forecasts[-1]))
-    assert len(forecasts) > 300
-    ours, theirs = (np.sqrt((np.array(errors) ** 2).sum(axis=1).mean()) for errors in (forecasts, kept))
+    found = np.concatenate([forecast_errors(file, 24) for file in sorted((shared_data / "buoys").glob("*.nc"))])
+    assert len(found) > 300
+    ours, theirs = np.sqrt((found[:, :2] ** 2).mean(axis=0))
     assert ours < 0.93 * theirs
-    assert 0.63 < np.mean(np.sqrt(squared) < forecast.radius(0.68)) < 0.73
-    assert 0.90 < np.mean(np.sqrt(squared) < forecast.radius(0.95)) < 0.98
+    assert 0.63 < np.mean(found[:, 2] < forecast.radius(0.68)) < 0.73
+    assert 0.90 < np.mean(found[:, 2] < forecast.radius(0.95)) < 0.98
 
 
 def test_an_ellipse_holds_its_share_of_students_t():
@@ -123,30 +111,3 @@ def test_restless_floes_near_by_widen_the_ellipse_and_calm_ones_narrow_it():
         states = forecast.walk(forecast.Sightings(track, seconds, place, 30 * ones, ones, np.zeros(30, bool)))
         widths.append(forecast.ellipse(forecast.predict(states[-1], times[-1] + DAY))[0])
     assert widths[1] > 2 * widths[0]
-
-
-def seen_twice_a_day(file):
-    """For every half day of a campaign: the time, the sightings of its buoys in the 36 hours before, and where they were later."""
-    to_grid = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True)
-    paths = []
-    with netCDF4.Dataset(file) as data:
-        for time, lon, lat in zip(*(np.ma.filled(data[name][:], np.nan) for name in ("time", "lon", "lat")), strict=True):
-            good = np.isfinite(time) & (time < 1e30) & np.isfinite(lon) & (np.abs(lat) <= 90)
-            time, first = np.unique(time[good], return_index=True)
-            paths.append((time, np.column_stack(to_grid.transform(lon[good][first], lat[good][first]))))
-
-    def at(buoy, seconds):
-        time, place = paths[buoy]
-        after = np.searchsorted(time, seconds)
-        if not 0 < after < len(time) or time[after] - time[after - 1] > 6 * 3600:
-            return None
-        return np.array([np.interp(seconds, time, place[:, k]) for k in (0, 1)])
-
-    begin, end = min(time[0] for time, _ in paths), max(time[-1] for time, _ in paths)
-    for now in np.arange(begin + 1.5 * DAY, end - DAY, DAY / 2):
-        rows = [(buoy, then, at(buoy, then)) for buoy in range(len(paths)) for then in now - np.arange(3, -1, -1) * DAY / 2]
-        rows = [row for row in rows if row[2] is not None]
-        if rows:
-            track, seconds, place = (np.array(column) for column in zip(*rows, strict=True))
-            ones = np.ones(len(rows))
-            yield now, forecast.Sightings(track, seconds, place, 100 * ones, ones, np.zeros(len(rows), bool)), at
