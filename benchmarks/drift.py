@@ -4,8 +4,9 @@ Simulated pack, seen by radar on two days: patches matched by their pattern, aga
 First the pack as the current, its shear and its turning move it; then every floe also wanders and spins by itself, and some break, so that
 what a patch shows has no displacement in common. Beside it the mean displacement of all, and how far the ice within a patch spreads.
 
-Real buoys, seen twice a day for a day and a half: the place 6, 24 and 48 hours after the last sighting, against going on with the last
-velocity. Buoys of the same campaign are each other's neighbours. What the forecast goes by was fitted to these campaigns.
+Floes of simulated fields and real buoys, seen twice a day for a day and a half: the place 6, 24 and 48 hours after the last sighting,
+against going on with the last velocity. Those of the same field or campaign are each other's neighbours. What the forecast goes by was
+fitted to these campaigns; it knows nothing of the simulation.
 
     python benchmarks/drift.py [BUOYS]       # folder of NetCDF files with time, lon, lat [buoy, sighting]
 """
@@ -13,7 +14,7 @@ velocity. Buoys of the same campaign are each other's neighbours. What the forec
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,10 @@ from icegraph.track import forecast
 from icegraph.truth import IGNORE, find_truth, read_labels
 
 Floats = NDArray[np.float64]
+Course = tuple[Floats, Floats]
 DAY_S = 86_400.0
 HORIZONS_H = (6, 24, 48)
+FORECAST_FIELDS = 40
 REACH_M = 20_000.0
 AS_ONE = {"spin_per_day": 0.0, "wander_px": 0.0, "breaking": 0.0}
 
@@ -48,12 +51,14 @@ def main() -> None:
     for name, ice in (("as the current moves it", AS_ONE), ("and floes wander, spin and break", {})):
         error, apart, within = (np.concatenate(part) for part in zip(*(_pack(seed, ice) for seed in range(asked.fields)), strict=True))
         print(f"| {name} | {len(error)} | {_rms(error):.2f} | {np.median(error):.2f} | {_rms(apart):.2f} | {_rms(within):.2f} |")
-    if asked.buoys:
-        print("\n| buoys | horizon | forecasts | RMSE, km | last velocity | in the 68 % ellipse | in the 95 % ellipse |\n|-|-|-|-|-|-|-|")
-        for hours in HORIZONS_H:
-            errors = {file.stem: forecast_errors(file, hours) for file in sorted(asked.buoys.glob("*.nc"))}
-            for name, part in (errors | {"**all**": np.concatenate(list(errors.values()))}).items():
-                _print(name, hours, part)
+    print("\n| | horizon | forecasts | RMSE, km | last velocity | in the 68 % ellipse | in the 95 % ellipse |\n|-|-|-|-|-|-|-|")
+    fields = [floe_paths(seed) for seed in range(FORECAST_FIELDS)]
+    campaigns = {file.stem: buoy_paths(file) for file in sorted(asked.buoys.glob("*.nc"))} if asked.buoys else {}
+    for hours in HORIZONS_H:
+        _print(f"{FORECAST_FIELDS} simulated fields", hours, np.concatenate([forecast_errors(paths, hours) for paths in fields]))
+        errors = {name: forecast_errors(paths, hours) for name, paths in campaigns.items()}
+        for name, part in (errors | ({"all buoys": np.concatenate(list(errors.values()))} if errors else {})).items():
+            _print(name, hours, part)
 
 
 def _rms(length: Floats) -> float:
@@ -101,15 +106,39 @@ def _known_drift(settings: dict[str, Any], labels: NDArray[np.uint32], grid: Gri
         arm, cos, sin = at - start[identity], np.cos(turn[identity]), np.sin(turn[identity])
         moved = shift[identity] + np.column_stack([cos * arm[:, 0] - sin * arm[:, 1], sin * arm[:, 0] + cos * arm[:, 1]]) - arm
         free = identity == 0
-        moved[free] = field.flow.velocity(at[free] + field.flow.velocity(at[free]) * seconds / 2) * seconds
+        moved[free] = field.flow.carried(at[free], 0.0, seconds) - at[free]
         mean[index], within[index] = moved.mean(axis=0), np.sqrt(moved.var(axis=0).sum())
     return mean, within
 
 
-def forecast_errors(file: Path, hours: int) -> Floats:
-    """Errors [N, 3] of what the buoys of a campaign say: ours and the last velocity's, km, and ours in deviations of its ellipse."""
+def buoy_paths(file: Path) -> list[Course]:
+    """Times, seconds since 1970 [T], and places, x and y in metres [T, 2], of each buoy of a campaign."""
+    to_grid = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True)
+    paths = []
+    with netCDF4.Dataset(file) as data:
+        for time, lon, lat in zip(*(np.ma.filled(data[name][:], np.nan) for name in ("time", "lon", "lat")), strict=True):
+            good = np.isfinite(time) & (time < 1e30) & np.isfinite(lon) & (np.abs(lat) <= 90)
+            time, first = np.unique(time[good], return_index=True)
+            paths.append((time, np.column_stack(to_grid.transform(lon[good][first], lat[good][first]))))
+    return paths
+
+
+def floe_paths(seed: int, days: int = 6) -> list[Course]:
+    """Times [T] and places [T, 2] of each floe of a simulated field, four times a day, until it breaks."""
+    every_s = DAY_S / 4
+    field = Field(Settings(seed, 250.0, 250.0, days * DAY_S, DAY_S / 2, cover=0.005, land=False))
+    seen: dict[int, list[tuple[float, Floats]]] = {}
+    for time in np.arange(4 * days + 1) * every_s:
+        for floe, place in zip(field.floes, field.position, strict=True):
+            seen.setdefault(floe.identity, []).append((time, place))
+        field.step(every_s)
+    return [(np.array(times), np.array(places)) for times, places in (zip(*path, strict=True) for path in seen.values())]
+
+
+def forecast_errors(paths: Sequence[Course], hours: int) -> Floats:
+    """Errors [N, 3] of what paths say: ours and the last velocity's, km, and ours in deviations of its ellipse."""
     found = []
-    for now, sightings, place_of in _seen_twice_a_day(file, hours * 3600.0):
+    for now, sightings, place_of in _seen_twice_a_day(paths, hours * 3600.0):
         states = forecast.walk(sightings)
         for last in np.flatnonzero(np.r_[np.diff(sightings.track) > 0, True]):
             there = place_of(int(sightings.track[last]), now + hours * 3600)
@@ -129,18 +158,13 @@ def _print(name: str, hours: int, errors: Floats) -> None:
     print(f"| {name} | {hours} h | {len(errors)} | {_rms(ours):.2f} | {_rms(theirs):.2f} | {inside[0]:.2f} | {inside[1]:.2f} |")
 
 
-def _seen_twice_a_day(file: Path, ahead_s: float) -> Iterator[tuple[float, forecast.Sightings, Callable[[int, float], Floats | None]]]:
-    """For every half day of a campaign: the time, the sightings of its buoys in the 36 hours before, and where a buoy is at a time."""
-    to_grid = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True)
-    paths = []
-    with netCDF4.Dataset(file) as data:
-        for time, lon, lat in zip(*(np.ma.filled(data[name][:], np.nan) for name in ("time", "lon", "lat")), strict=True):
-            good = np.isfinite(time) & (time < 1e30) & np.isfinite(lon) & (np.abs(lat) <= 90)
-            time, first = np.unique(time[good], return_index=True)
-            paths.append((time, np.column_stack(to_grid.transform(lon[good][first], lat[good][first]))))
+def _seen_twice_a_day(
+    paths: Sequence[Course], ahead_s: float
+) -> Iterator[tuple[float, forecast.Sightings, Callable[[int, float], Floats | None]]]:
+    """For every half day: the time, the sightings in the 36 hours before, and where one is at a time, by its number."""
 
-    def place_of(buoy: int, seconds: float) -> Floats | None:
-        time, place = paths[buoy]
+    def place_of(one: int, seconds: float) -> Floats | None:
+        time, place = paths[one]
         after = np.searchsorted(time, seconds)
         if not 0 < after < len(time) or time[after] - time[after - 1] > DAY_S / 4:
             return None
@@ -148,7 +172,7 @@ def _seen_twice_a_day(file: Path, ahead_s: float) -> Iterator[tuple[float, forec
 
     begin, end = min(time[0] for time, _ in paths), max(time[-1] for time, _ in paths)
     for now in np.arange(begin + 1.5 * DAY_S, end - ahead_s, DAY_S / 2):
-        rows = [(buoy, then, place_of(buoy, then)) for buoy in range(len(paths)) for then in now - np.arange(3, -1, -1) * DAY_S / 2]
+        rows = [(one, then, place_of(one, then)) for one in range(len(paths)) for then in now - np.arange(3, -1, -1) * DAY_S / 2]
         rows = [row for row in rows if row[2] is not None]
         if rows:
             track, seconds, place = (np.array(column) for column in zip(*rows, strict=True))

@@ -3,8 +3,8 @@
 Floes are rigid convex shapes, larger than the smallest size that a view can tell apart; their sizes follow a truncated power law
 (Rothrock & Thorndike 1984, doi 10.1029/JC089iC04p06477; Stern et al. 2018, doi 10.1525/elementa.305). Between them lie fragments below
 that size, which drift with the water and give the brash its cells, and what fills the gaps of those: slush or open water. Floes
-drift with a large-scale current, its rotation, shear and eddies, spin, wander by themselves, collide, break in two, and leave
-and enter the view.
+drift with the weather and with a large-scale current, its rotation, shear and eddies, spin, wander by themselves, collide, break in two,
+and leave and enter the view.
 
 Places are metres east (grid x) and north (grid y) of the field's centre, in EPSG:3413; angles are anticlockwise, in radians.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 from statistics import NormalDist
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from icegraph.errors import InputError
 from icegraph.grid import NORTH, Grid, Window
 from icegraph.simulate import packing
 from icegraph.simulate.noise import Waves
+from icegraph.simulate.weather import SIGMA_M_S, STEP_S, Weather
 
 Float = NDArray[np.float64]
 
@@ -124,7 +125,9 @@ class Settings:
         largest: Diameter of the largest floe, as a share of `size_km`; default: from the seed, 0.12 to 0.42.
         exponent: Of the power law: the number of floes larger than d falls as d^-exponent; default: from the seed, 1.3 to 2.1.
         cover: Share of the area that floes are meant to cover; default: from the regime.
-        drift_m_s: Mean speed; default: from the seed, and no more than a sixteenth of the view an interval.
+        drift_m_s: Speed of the current; default: from the seed, and no more than a sixteenth of the view an interval.
+        weather_m_s: Standard deviation of each component of the velocity that weather adds; default: from the seed, and no more than an
+            eighth of the view an interval.
         rotation_per_day: Rotation of the whole field, radians a day; default: from the seed.
         shear_per_day: Shear of the whole field, 1 a day; default: from the seed.
         spin_per_day: Standard deviation of a small floe's own turning, radians a day.
@@ -148,6 +151,7 @@ class Settings:
     exponent: float | None = None
     cover: float | None = None
     drift_m_s: float | None = None
+    weather_m_s: float | None = None
     rotation_per_day: float | None = None
     shear_per_day: float | None = None
     spin_per_day: float = 0.12
@@ -266,19 +270,21 @@ class Coast:
 
 @dataclass(frozen=True)
 class Flow:
-    """The water's motion: a mean current with rotation, shear and divergence, and eddies.
+    """The water's motion: a mean current with rotation, shear and divergence, eddies, and what weather adds.
 
     Args:
-        mean_m_s: At the centre, [2].
+        mean_m_s: Of the current at the centre, [2].
         gradient_per_s: Velocity gradient, [2, 2]: row: component, column: direction.
         eddies: Their stream function.
         eddy_m_s: Their speed.
+        weather: The same everywhere.
     """
 
     mean_m_s: Float
     gradient_per_s: Float
     eddies: Waves
     eddy_m_s: float
+    weather: Weather
 
     @property
     def rotation_per_s(self) -> float:
@@ -291,9 +297,20 @@ class Flow:
         lengths = np.linalg.norm(self.eddies.vector, axis=1)
         return float(np.linalg.norm(self.gradient_per_s, 2) + self.eddy_m_s * np.sum(self.eddies.amplitude * lengths))
 
-    def velocity(self, place: Float) -> Float:
-        """Velocity [N, 2] in m/s at places [N, 2]."""
+    def current(self, place: Float) -> Float:
+        """Velocity of the current [N, 2] in m/s at places [N, 2]."""
         return np.asarray(self.mean_m_s + place @ self.gradient_per_s.T + self.eddy_m_s * self.eddies.curl(place))
+
+    def carried(self, place: Float, begin_s: float, end_s: float) -> Float:
+        """Where what drifts with the water from places [N, 2] at one time is at another, by one step of the midpoint rule."""
+        seconds, weather = end_s - begin_s, self.weather.shift(begin_s, end_s)
+        halfway = place + (self.current(place) * seconds + weather) / 2
+        return np.asarray(place + self.current(halfway) * seconds + weather)
+
+    def path(self, seconds: float) -> Float:
+        """Where what is at the centre at the start has drifted with the mean current and the weather, each hour until a time, [K, 2]."""
+        weather = self.weather.path(seconds)
+        return np.asarray(weather + STEP_S * np.arange(len(weather))[:, None] * self.mean_m_s)
 
 
 @dataclass(frozen=True)
@@ -373,7 +390,7 @@ class Field:
         self._next_identity = 1
         self._place_floes(rng)
         self._grains = _grains(self._extent()[1], rng)
-        self._elapsed_s: list[float] = []
+        self._times_s = [0.0]
         self._cell = lru_cache(_CELLS_KEPT)(self._scatter)
         self._locate_cells()
 
@@ -411,24 +428,20 @@ class Field:
         days = seconds / _DAY_S
         scale = np.sqrt(self.smallest_m / np.array([floe.diameter_m for floe in self.floes])) if self.floes else np.empty(0)
         wander = self.settings.wander_px * self.settings.pixel_m * np.sqrt(days) * scale
-        moved = self._advected(self.position, seconds) + rng.normal(0, 1, self.position.shape) * wander[:, None]
+        self._times_s.append(self._times_s[-1] + seconds)
+        moved = self.flow.carried(self.position, *self._times_s[-2:]) + rng.normal(0, 1, self.position.shape) * wander[:, None]
         spin = self.settings.spin_per_day * np.sqrt(days) * scale * rng.normal(0, 1, len(self.floes))
         self.angle = self.angle + self.flow.rotation_per_s * seconds + spin
         self.position = moved
         self._separate(40)
-        self._elapsed_s.append(seconds)
         self._cell.cache_clear()
         self._locate_cells()
         return self._velocities(before, seconds)
 
-    def _advected(self, place: Float, seconds: float) -> Float:
-        halfway = place + self.flow.velocity(place) * seconds / 2
-        return np.asarray(place + self.flow.velocity(halfway) * seconds)
-
     def _drifted(self, start: Float) -> Float:
         """Where what drifts with the water from places [N, 2] of the start is now."""
-        for seconds in self._elapsed_s:
-            start = self._advected(start, seconds)
+        for begin_s, end_s in pairwise(self._times_s):
+            start = self.flow.carried(start, begin_s, end_s)
         return start
 
     def _velocities(self, before: dict[int, tuple[Float, float]], seconds: float) -> dict[int, Float]:
@@ -440,7 +453,7 @@ class Field:
         for identity, (start, _) in before.items():
             now = pieces.get(identity)
             if now is None:  # crushed: it went with the water until then
-                out[identity] = self.flow.velocity(start[None])[0]
+                out[identity] = (self.flow.carried(start[None], *self._times_s[-2:])[0] - start) / seconds
             else:
                 out[identity] = (sum(p * a for p, a in now) / sum(a for _, a in now) - start) / seconds
         return out
@@ -493,9 +506,9 @@ class Field:
 
     def _extent(self) -> tuple[Float, float]:
         """Middle and half side of the square that holds all that is ever seen."""
-        travel = self.flow.mean_m_s * self.settings.span_s
-        half = self.settings.size_km * 500
-        return -travel / 2, half * 1.12 + float(np.abs(travel).max()) / 2
+        path = self.flow.path(self.settings.span_s)
+        low, high = path.min(axis=0), path.max(axis=0)
+        return -(low + high) / 2, self.settings.size_km * 500 * 1.12 + float((high - low).max()) / 2
 
     def _place_floes(self, rng: np.random.Generator) -> None:
         middle, half = self._extent()
@@ -556,7 +569,7 @@ class Field:
         start = (self._cells[:, None] + spots) * cell_m
         now = self._drifted(start.reshape(-1, 2)).reshape(start.shape)
         # No fragment was farther from a spot than half a diagonal of a spot's share; the flow cannot have parted them more than this.
-        away = cell_m / _CELL_SPOTS / np.sqrt(2) * np.exp(self.flow.strain_per_s * sum(self._elapsed_s))
+        away = cell_m / _CELL_SPOTS / np.sqrt(2) * np.exp(self.flow.strain_per_s * self._times_s[-1])
         self._cell_bounds = now.min(axis=1) - away, now.max(axis=1) + away
 
     def _scatter(self, i: int, j: int) -> Fragments:
@@ -617,7 +630,7 @@ def _centre(settings: Settings, rng: np.random.Generator) -> Float:
 def _flow(settings: Settings, rng: np.random.Generator) -> Flow:
     size = settings.size_km * 1000
     most = size / 16 / max(settings.interval_s, 1.0)
-    speed = min(float(rng.uniform(0.03, 0.2)), most * float(rng.uniform(0.4, 1.0)))
+    speed = min(float(rng.uniform(0.02, 0.1)), most * float(rng.uniform(0.4, 1.0)))
     speed = speed if settings.drift_m_s is None else settings.drift_m_s
     direction = rng.uniform(0, 2 * np.pi)
     rotation, shear = rng.choice([-1, 1], 2) * rng.uniform([0.015, 0.005], [0.06, 0.02])
@@ -626,7 +639,10 @@ def _flow(settings: Settings, rng: np.random.Generator) -> Flow:
     opening = float(rng.uniform(0, 0.012))
     gradient = np.array([[opening, shear / 2 - rotation], [shear / 2 + rotation, opening]]) / _DAY_S
     eddies = Waves.random(0.4 * size, 1.2 * size, rng)
-    return Flow(speed * np.array([np.cos(direction), np.sin(direction)]), gradient, eddies, 0.002 * size / _DAY_S)
+    sigma = min(float(np.random.default_rng([settings.seed, 14]).uniform(*SIGMA_M_S)), 2 * most)
+    sigma = sigma if settings.weather_m_s is None else settings.weather_m_s
+    mean = speed * np.array([np.cos(direction), np.sin(direction)])
+    return Flow(mean, gradient, eddies, 0.002 * size / _DAY_S, Weather(settings.seed, sigma))
 
 
 def _coast(settings: Settings, rng: np.random.Generator) -> Coast | None:

@@ -74,9 +74,15 @@ def test_velocity_carries_each_floe_to_where_it_is_next() -> None:
 
 
 def test_the_drift_has_the_rotation_and_shear_asked_for() -> None:
-    field = make(
-        10, regime="marginal", rotation_per_day=0.08, shear_per_day=0.03, wander_px=0.5, drift_m_s=0.05, cover=0.25, spin_per_day=0.05
-    )
+    motion = {
+        "drift_m_s": 0.05,
+        "weather_m_s": 0.0,
+        "rotation_per_day": 0.08,
+        "shear_per_day": 0.03,
+        "wander_px": 0.5,
+        "spin_per_day": 0.05,
+    }
+    field = make(10, regime="marginal", cover=0.25, **motion)
     before = {floe.identity: (position, angle) for floe, position, angle in zip(field.floes, field.position, field.angle, strict=True)}
     start = np.array([before[floe.identity][0] for floe in field.floes])
     velocity = field.step(DAY_S)
@@ -91,8 +97,28 @@ def test_the_drift_has_the_rotation_and_shear_asked_for() -> None:
     assert np.linalg.norm(fit[0]) / DAY_S == pytest.approx(0.05, abs=0.015)
 
 
+def test_weather_moves_all_floes_alike_and_new_ones_come_into_view() -> None:
+    motion = {"drift_m_s": 0.0, "rotation_per_day": 0.0, "shear_per_day": 0.0, "wander_px": 0.1, "breaking": 0.0}
+    field = make(11, regime="pack", span_s=4 * DAY_S, weather_m_s=0.2, **motion)
+    number, half = [], 32e3
+    for day in range(4):
+        number.append(sum(np.abs(place).max() < half for place in field.position))
+        velocity = np.array(list(field.step(DAY_S).values()))
+        expected = field.flow.weather.shift(day * DAY_S, (day + 1) * DAY_S) / DAY_S
+        assert np.linalg.norm(expected) > 0.05
+        assert np.median(np.linalg.norm(velocity - expected, axis=1)) < 0.03
+    assert min(number) > 0.6 * number[0]
+
+
+def test_a_small_view_is_not_left_between_two_passes() -> None:
+    for seed in range(20):
+        field = make(seed, size_km=10.0, interval_s=DAY_S)
+        assert field.flow.weather.sigma_m_s * DAY_S <= 10e3 / 8
+        assert np.linalg.norm(field.flow.mean_m_s) * DAY_S <= 10e3 / 16
+
+
 def test_floes_enter_and_leave_the_view() -> None:
-    field = make(11, regime="pack", drift_m_s=0.06)
+    field = make(11, regime="pack", drift_m_s=0.06, weather_m_s=0.0)
     half = 32e3
     seen = []
     for _ in range(3):

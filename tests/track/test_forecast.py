@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from drift import forecast_errors
+from drift import FORECAST_FIELDS, buoy_paths, floe_paths, forecast_errors
 
 from icegraph.track import forecast
 
@@ -82,13 +82,23 @@ def test_surroundings_are_the_weighted_mean_of_the_nearest():
     assert (*still, sigma) == (0, 0, forecast.STILL_SIGMA)
 
 
-def test_real_buoys_are_forecast_better_than_by_their_last_velocity_and_lie_in_the_ellipses(shared_data):
-    found = np.concatenate([forecast_errors(file, 24) for file in sorted((shared_data / "buoys").glob("*.nc"))])
-    assert len(found) > 300
+def better_than_the_last_velocity_and_in_the_ellipses(found: np.ndarray) -> None:
     ours, theirs = np.sqrt((found[:, :2] ** 2).mean(axis=0))
     assert ours < 0.93 * theirs
     assert 0.63 < np.mean(found[:, 2] < forecast.radius(0.68)) < 0.73
     assert 0.90 < np.mean(found[:, 2] < forecast.radius(0.95)) < 0.98
+
+
+def test_real_buoys_are_forecast_better_than_by_their_last_velocity_and_lie_in_the_ellipses(shared_data):
+    found = np.concatenate([forecast_errors(buoy_paths(file), 24) for file in sorted((shared_data / "buoys").glob("*.nc"))])
+    assert len(found) > 300
+    better_than_the_last_velocity_and_in_the_ellipses(found)
+
+
+def test_floes_of_simulated_fields_are_forecast_as_well():
+    found = np.concatenate([forecast_errors(floe_paths(seed), 24) for seed in range(FORECAST_FIELDS)])
+    assert len(found) > 300
+    better_than_the_last_velocity_and_in_the_ellipses(found)
 
 
 def test_an_ellipse_holds_its_share_of_students_t():
