@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.errors import RasterioIOError
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from icegraph.calibrate.geocode import Forward
 
 __all__ = ["Radar", "RadarSettings", "calibrate"]
-
-_CACHE_BYTES = 256 << 20  # GDAL's own cache of blocks; by default it takes a share of the machine
 
 
 @dataclass
@@ -60,7 +57,7 @@ def calibrate(entry: Pass, out: Path, radar: RadarSettings | None = None) -> Sce
     for file in entry.files:
         if file.path.suffix.lower() in (".tif", ".tiff"):
             check_tiff(file.path)
-    with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with atomic_dir(out) as folder:
         try:
             if entry.kind == "sentinel1":
                 result = _sentinel1(entry, folder, settings, notes)

@@ -5,8 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-import rasterio
-
 from icegraph.fuse.collocate import AGE, SIC, PartnerEntry, collocate
 from icegraph.fuse.l1r import TB_BANDS
 from icegraph.fuse.partners import describe_partner
@@ -20,7 +18,6 @@ __all__ = ["BANDS", "describe_partner", "fuse"]
 
 BANDS: Final = (*TB_BANDS, SIC, AGE)
 _UNITS: Final = {SIC: ("%", 0.0), AGE: ("h", -320.0)}  # and the least value that a file holds; the others: K, 0
-_CACHE_BYTES: Final = 64 << 20
 
 
 def fuse(scene: Scene, partners: Sequence[PartnerEntry], out: Path, *, limit_h: float = 12) -> Scene:
@@ -40,7 +37,7 @@ def fuse(scene: Scene, partners: Sequence[PartnerEntry], out: Path, *, limit_h: 
     """
     coarse = CoarseGrid.over(scene.grid)
     cells, said = collocate(scene, coarse, partners, limit_h)
-    with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with atomic_dir(out) as folder:
         rasters = extend(scene, folder)
         new = [band for band in BANDS if band in cells]
         rasters |= {band: f"{band}.tif" for band in new}

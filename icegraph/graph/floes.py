@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -32,7 +32,6 @@ FILE = "floes.parquet"
 ABOUT = "icegraph"
 _LARGEST_ID = 1 << 27
 _PLACE_BITS = 36  # of a pixel's place in a raster: enough for 262,144 × 262,144
-_CACHE_BYTES: Final = 64 << 20  # GDAL's own cache of blocks; by default it takes a share of the machine
 SHAPES = tuple(f"shape_{k}" for k in range(len(ORDERS)))
 _COLUMNS = (
     *("pass_id", "floe_id", "time", "x", "y", "lon", "lat", "area_m2", "perimeter_m", "major_axis_m", "minor_axis_m"),
@@ -93,8 +92,7 @@ def floe_table(segment: Path, scene: Scene) -> gpd.GeoDataFrame:
         if dataset.shape != scene.grid.shape:
             raise PassError(path, f"has {dataset.shape} pixels, the scene {scene.grid.shape}", "segment this scene anew")
     rasters = partial(_opened, path, segment / "floe_probability.tif", scene)
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
-        columns = measure(rasters, scene.grid, ["confidence", *scene.bands])
+    columns = measure(rasters, scene.grid, ["confidence", *scene.bands])
     geometry = columns.pop("geometry")
     number = len(geometry)
     columns["pass_id"] = np.full(number, scene.id, dtype=object)

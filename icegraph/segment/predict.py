@@ -22,7 +22,6 @@ from icegraph.segment.model import BRASH, CONFIG, FLOE, WATER, WEIGHTS, FloeRule
 from icegraph.store import atomic_dir, lineage, sha256
 
 INVALID = 255
-_CACHE_BYTES = 256 << 20  # of GDAL for the rasters; it would take a twentieth of the machine's memory
 
 
 def segment(scene: Scene, model: Path, out: Path, *, min_confidence: float | None = None, progress: Progress = silent) -> None:
@@ -49,7 +48,7 @@ def segment(scene: Scene, model: Path, out: Path, *, min_confidence: float | Non
         segmenter.config = config = config.model_copy(update={"rule": rule})
     engine = Engine(segmenter)
     grid = scene.grid
-    with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with atomic_dir(out) as folder:
         with tempfile.TemporaryDirectory(dir=folder.parent) as work, _on_disk(Path(work), grid) as maps:
             outlined = _outline(engine, scene, Window(0, 0, *grid.shape), maps, progress)
             progress("outline floes", 0.95)

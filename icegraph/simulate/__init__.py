@@ -25,7 +25,6 @@ from icegraph.progress import Progress, silent
 VIEWS = ("sar", "amsr2", "optical")
 RADAR: Mapping[str, Any] = MappingProxyType({"smallest_px": 12.0, "gap_px": 1.6, "rubble": 0.5})
 """Settings of the ice where a radar looks: under speckle, 90 m sharp on pixels of 40 m, smaller or closer floes have no outlines."""
-_GDAL_CACHE = 64 << 20  # bytes; GDAL would take a twentieth of the machine's memory
 _PLATFORMS = ("terra", "aqua")
 
 
@@ -62,8 +61,6 @@ def simulate(
         InputError: No passes, an unknown view, or a field too small or too large.
     """
     # Views import their file formats' libraries, which a light command must not wait for.
-    import rasterio
-
     from icegraph.simulate import truth
     from icegraph.simulate.field import Field, Settings
     from icegraph.store import atomic_dir
@@ -77,7 +74,7 @@ def simulate(
     field = Field(settings)
     progress(f"{len(field.floes)} floes, {field.regime_name}", 0.0)
     table: list[dict[str, Any]] = []
-    with atomic_dir(out) as folder, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
+    with atomic_dir(out) as folder:
         for part in ("passes", "truth"):
             (folder / part).mkdir()
         for index in range(passes):
