@@ -1,9 +1,10 @@
 """How well floes are outlined in regions that the model has never seen: leave one region out, or learn from few.
 
 For each region of the labels a segmenter is trained on the others (or on `--regions` of them, the next ones in order) and judged on both
-passes of this one. Figures are as `icegraph evaluate` gives them, and also: recall of floes under 80 pixels; recall where areas inside
-*ignore* count too, so that what spills over an outline is not forgiven; share of the known pixels' ground without floes that is called
-floe; and the expected calibration error of the floe probability over known pixels, in 15 bins.
+passes of this one. As many regions as there are: it learns from the western half of this one too, and is judged on the eastern. Figures are
+as `icegraph evaluate` gives them, and also: recall of floes under 80 pixels; recall where areas inside *ignore* count too, so that what
+spills over an outline is not forgiven; share of the known pixels' ground without floes that is called floe; and the expected calibration
+error of the floe probability over known pixels, in 15 bins.
 
     icegraph fetch data/floes/imagery.json --out imagery
     python benchmarks/regions.py imagery
@@ -59,8 +60,13 @@ def main() -> None:
         for number, region in enumerate(regions):
             if asked.held_out and not region.startswith(tuple(asked.held_out)):
                 continue
-            others = [regions[(number + step) % len(regions)] for step in range(1, asked.regions + 1)]
-            rows += _leave_out(region, others, scenes, truth, work, asked)
+            learnt = [regions[(number + step) % len(regions)] for step in range(1, asked.regions + 1)]
+            parts = [dict(truth), dict(truth)]
+            for scene in scenes:
+                if _region(scene) == region and region in learnt:
+                    for half, part in enumerate(parts):
+                        part[scene.id] = _half(truth[scene.id], half, work / "halves" / f"{scene.id}-{half}")
+            rows += _leave_out(region, learnt, scenes, parts, work, asked)
     rows.append({"pass": "mean", **{name: np.mean(seen) for name in COLUMNS if (seen := [row[name] for row in rows if name in row])}})
     _print(rows)
     if asked.csv:
@@ -71,11 +77,29 @@ def _region(scene: Scene) -> str:
     return scene.id.rpartition("-")[0]
 
 
+def _half(labels: Path, half: int, folder: Path) -> Path:
+    """Labels of which only the western (0) or eastern (1) half is known, and the ground without floes beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, unknown in ((labels, np.iinfo(np.uint16).max), (_negatives(labels), 0)):
+        if path.exists():
+            with rasterio.open(path) as dataset:
+                values, profile = dataset.read(1), dataset.profile
+            np.array_split(values, 2, axis=1)[1 - half][:] = unknown
+            with rasterio.open(folder / path.name, "w", **profile) as dataset:
+                dataset.write(values, 1)
+    return folder / labels.name
+
+
+def _negatives(labels: Path) -> Path:
+    return labels.with_name(labels.name.replace(".labels.", ".negatives."))
+
+
 def _leave_out(
-    region: str, others: Sequence[str], scenes: Sequence[Scene], truth: dict[str, Path], work: Path, asked: argparse.Namespace
+    region: str, learnt: Sequence[str], scenes: Sequence[Scene], truth: Sequence[dict[str, Path]], work: Path, asked: argparse.Namespace
 ) -> list[dict[str, Any]]:
+    """Rows of a region's passes: `truth` is what may be learnt, and what is judged by."""
     model = work / "models" / region
-    known = {scene.id: truth[scene.id] for scene in scenes if _region(scene) in others}
+    known = {scene.id: truth[0][scene.id] for scene in scenes if _region(scene) in learnt}
     settings: dict[str, Any] = {"start": asked.start} if asked.start else {"network": {"arch": asked.network}}
     started = time.monotonic()
     fit_segmenter(
@@ -96,7 +120,7 @@ def _leave_out(
         **settings,
     )
     print(f"\r{region}: trained in {time.monotonic() - started:.0f} s" + " " * 30, file=sys.stderr)
-    return [_judge(scene, model, truth[scene.id], work / "found" / scene.id) for scene in scenes if _region(scene) == region]
+    return [_judge(scene, model, truth[1][scene.id], work / "found" / scene.id) for scene in scenes if _region(scene) == region]
 
 
 def _judge(scene: Scene, model: Path, truth: Path, out: Path) -> dict[str, Any]:
@@ -109,7 +133,7 @@ def _judge(scene: Scene, model: Path, truth: Path, out: Path) -> dict[str, Any]:
     whole = common.found_total_px[common.pairs[:, 0]] + common.known_px[common.pairs[:, 1]] - common.pairs_px
     row["strict_recall"] = (common.pairs_px / whole > 0.5).sum() / len(common.known)
     row["ece"] = _calibration_error(scene, out, truth)
-    negatives = truth.with_name(truth.name.replace(".labels.", ".negatives."))
+    negatives = _negatives(truth)
     if negatives.exists():
         for name, (area, called) in zip(
             NO_FLOE_GROUND.values(), count_false_ground(out / "labels.tif", negatives, scene.grid), strict=True
