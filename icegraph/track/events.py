@@ -23,9 +23,9 @@ _NEIGHBOURS = 8  # links that tell how a floe would have drifted
 _PIECES = 3  # at most
 _NEAR_PIECES = 6  # tried
 _AREA = 0.15  # the pieces' area may differ by so much of the whole's
-_AWAY = 0.6  # of the whole's size: how far pieces may have gone, together, from where they belong
+_AWAY = 0.75  # of the whole's size: how far pieces may have gone, together, from where they belong
 _APART = 1.6  # times as far may each of them be: pieces lie to either side, and drift apart
-_FIT = 0.75  # of the hulls
+_FIT = 0.65  # of the hulls
 _PLACE_M = 500.0
 _DOUBTFUL = 0.25  # log ratio of areas from which a match may be that of a floe with one piece of it
 
@@ -113,7 +113,11 @@ def _alone(graph: Graph, linked: Sequence[tuple[int, int]]) -> list[NDArray[np.i
 def _broken(
     a: GraphPass, b: GraphPass, wholes: NDArray[np.int64], pieces: NDArray[np.int64], links: NDArray[np.int64]
 ) -> list[tuple[int, tuple[int, ...]]]:
-    """Floes of `a` among the `wholes`, each with those of the `pieces` of `b` that it broke into; the surest first, none twice."""
+    """Floes of `a` among the `wholes`, each with those of the `pieces` of `b` that it broke into; the surest first, none twice.
+
+    What the edge of a pass cuts off a floe may look broken off: such floes and pieces are left out.
+    """
+    wholes, pieces = (those[~end.table["touches_edge"].to_numpy(bool)[those]] for end, those in ((a, wholes), (b, pieces)))
     if not len(links) or not len(wholes) or len(pieces) < 2:
         return []
     size_a, size_b = a.nodes.size_m.astype(float), b.nodes.size_m.astype(float)

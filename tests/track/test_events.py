@@ -73,3 +73,10 @@ def test_floes_that_come_and_go_are_births_and_deaths(tmp_path, matcher, table):
     assert tracks[tracks["ends"] == "death"][["pass_id", "floe_id"]].values.tolist() == [["p1", 9]]
     assert (tracks[tracks["pass_id"] == "p0"]["begins"] == "").all()
     assert not tracks["ends"].isin(["split", "merge"]).any()
+
+
+def test_a_floe_of_which_the_edge_cuts_a_piece_is_not_told_to_have_broken(tmp_path, matcher, table):
+    cut = pieces(table)
+    cut.loc[cut["floe_id"] == 902, "touches_edge"] = True
+    tracks = followed(tmp_path, matcher, [table, table, cut, cut])
+    assert not tracks["ends"].isin(["split", "merge"]).any()
