@@ -6,6 +6,7 @@ shaken by tides, inertial loops and squalls, of which from pass to pass a random
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +37,21 @@ class Weather:
 
     def path(self, seconds: float) -> Float:
         """How far the ice has been carried by each full hour, from the start to the first that is no earlier than a time, [K, 2] metres."""
-        steps = int(np.ceil(seconds / STEP_S))
-        normal = np.random.default_rng([self.seed, 15]).standard_normal((steps, 4))
-        kept = np.exp(-STEP_S / _MEMORY_S)
-        change = normal[:, :2] * np.sqrt(1 - kept**2)
-        change[:1] = normal[:1, :2]
-        moved = STEP_S * lfilter([1.0], [1.0, -kept], change, axis=0) + np.sqrt(_SHAKEN_S * STEP_S) * normal[:, 2:]
-        return self.sigma_m_s * np.vstack([np.zeros(2), np.cumsum(moved, axis=0)])
+        return self.sigma_m_s * _path(self.seed, int(np.ceil(seconds / STEP_S)))
 
     def shift(self, begin_s: float, end_s: float) -> Float:
         """How far the ice is carried from one time to another, [2] metres."""
         path = self.path(end_s)
         hours = np.arange(len(path)) * STEP_S
         return np.array([np.diff(np.interp([begin_s, end_s], hours, along))[0] for along in path.T])
+
+
+@lru_cache  # fragments ask for the same steps again, cell by cell
+def _path(seed: int, steps: int) -> Float:
+    """`Weather.path` [steps + 1, 2] where the velocity's standard deviation is 1."""
+    normal = np.random.default_rng([seed, 15]).standard_normal((steps, 4))
+    kept = np.exp(-STEP_S / _MEMORY_S)
+    change = normal[:, :2] * np.sqrt(1 - kept**2)
+    change[:1] = normal[:1, :2]
+    moved = STEP_S * lfilter([1.0], [1.0, -kept], change, axis=0) + np.sqrt(_SHAKEN_S * STEP_S) * normal[:, 2:]
+    return np.vstack([np.zeros(2), np.cumsum(moved, axis=0)])
