@@ -1,7 +1,7 @@
 """Do a match and its neighbours move alike? A second witness, independent of what the floes look like.
 
-Ice near by drifts together, and a match that agrees with none of its neighbours is doubtful: the more so, the more the others agree.
-Neighbours are other matches, and patches of ice whose motion the pictures tell. Where floes drift freely their neighbours say
+Ice near by drifts and turns together, and a match that agrees with none of its neighbours is doubtful: the more so, the more the others
+agree. Neighbours are other matches, and patches of ice whose motion the pictures tell. Where floes drift freely their neighbours say
 nothing of them.
 """
 
@@ -12,11 +12,14 @@ from scipy.spatial import cKDTree
 from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 
 Floats = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Matches = tuple[Floats, Floats, Floats, Floats]  # what `weigh` takes of matches
 
 _NEIGHBOURS = 12
 _LEAST = 3  # neighbours needed for a verdict
 _SHARE = 0.4  # of the neighbours' weight that must agree
-_STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d
+_STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d, beside what the ice turns
+_TURN = 0.3  # radians that ice may turn between two passes before the first guess of what is wild is worse for it
 _CHANCE = 0.1  # a wrong match agrees with its neighbours by chance
 _COHERENT = 0.1, 0.98  # share of the matches that move as their neighbours do, at least and at most
 _BEFORE = 2.7, 3.0  # what is taken to be known beforehand: so many matches that move along, of so many
@@ -45,28 +48,26 @@ def weigh(start: Floats, end: Floats, size_m: Floats, confidence: Floats, patter
     return _observed(start, end, size_m, confidence, pattern)[0]
 
 
-def evidence(
-    start: Floats, end: Floats, size_m: Floats, matches: tuple[Floats, Floats, Floats, Floats], pattern: PatternDrift = NO_PATTERN
-) -> Floats:
+def evidence(start: Floats, end: Floats, size_m: Floats, matches: Matches, pattern: PatternDrift = NO_PATTERN) -> Floats:
     """What the matches made so far say for or against each candidate [E]: log P(a | right) / P(a | wrong), 0 where they say nothing.
 
     Args:
         start: Places of the candidates in the earlier pass [E, 2], metres.
         end: Their places in the later pass [E, 2].
         size_m: Square root of each floe's area [E].
-        matches: What `weigh` takes of the matches; one of the same floe of the earlier pass is no neighbour.
+        matches: Start, end, size and confidence, as `weigh` takes them; one of the same floe of the earlier pass is no neighbour.
         pattern: How the ice itself moved.
     """
     known, to, sizes, confidence = matches
     if len(known) + len(pattern) <= _LEAST or not len(start) or not len(known):
         return np.zeros(len(start))
     belief, coherent = _observed(known, to, sizes, confidence, pattern)
+    if coherent <= _TOGETHER:
+        return np.zeros(len(start))
     places, displacement = np.concatenate([known, pattern.xy]), np.concatenate([to - known, pattern.shift])
     distance, near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))
     weight = np.concatenate([belief, pattern.correlation])[near] * (distance > 1e-6)
-    agrees = _agrees(end - start, displacement[near], distance, size_m, weight)
-    if coherent <= _TOGETHER:
-        return np.zeros(len(start))
+    agrees = _agrees(end - start, places[near] - start[:, None], displacement[near], size_m, weight, weight)
     odds = coherent / _CHANCE, (1 - coherent) / (1 - _CHANCE)
     return np.log(np.where(agrees, *odds))
 
@@ -74,11 +75,13 @@ def evidence(
 def _observed(start: Floats, end: Floats, size_m: Floats, confidence: Floats, pattern: PatternDrift) -> tuple[Floats, float]:
     """The probability of each match after the observation [M], and how coherent the ice is."""
     places, displacement = np.concatenate([start, pattern.xy]), np.concatenate([end - start, pattern.shift])
-    distance, near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))
-    distance, near = distance[:, 1:], near[:, 1:]
+    near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))[1][:, 1:]
+    away, others = places[near] - start[:, None], displacement[near]
+    steady = _steady(away, others, size_m, np.concatenate([confidence, pattern.correlation])[near])
     belief, coherent = confidence, _COHERENT[1]
     for _ in range(_ROUNDS):
-        agrees = _agrees(end - start, displacement[near], distance, size_m, np.concatenate([belief, pattern.correlation])[near])
+        weight = np.concatenate([belief, pattern.correlation])[near]
+        agrees = _agrees(end - start, away, others, size_m, weight, weight * steady)
         coherent = float(np.clip(((belief * agrees).sum() + _BEFORE[0]) / (belief.sum() + _BEFORE[1]), *_COHERENT))
         right = confidence * np.where(agrees, coherent, 1 - coherent)
         wrong = (1 - confidence) * np.where(agrees, _CHANCE, 1 - _CHANCE)
@@ -86,7 +89,40 @@ def _observed(start: Floats, end: Floats, size_m: Floats, confidence: Floats, pa
     return belief, coherent
 
 
-def _agrees(way: Floats, others: Floats, distance: Floats, size_m: Floats, weight: Floats) -> NDArray[np.bool_]:
-    """Whether displacements [M, 2] are those [M, K, 2] of most of the neighbours, by their weight [M, K]."""
-    alike = np.linalg.norm(others - way[:, None], axis=2) < 0.5 * size_m[:, None] + _STRAIN * distance
+def _agrees(way: Floats, away: Floats, others: Floats, size_m: Floats, weight: Floats, steady: Floats) -> NDArray[np.bool_]:
+    """Whether displacements [M, 2] are those [M, K, 2] of most of the neighbours so far away [M, K, 2], by their weight [M, K].
+
+    The turn that the neighbours share is told by those that are `steady` [M, K].
+    """
+    off = np.abs(_complex(way)[:, None] - _without_turn(_complex(away), _complex(others), steady))
+    alike = off < 0.5 * size_m[:, None] + _STRAIN * np.hypot(away[..., 0], away[..., 1])
     return np.asarray((alike * weight).sum(axis=1) >= _SHARE * np.maximum(weight.sum(axis=1), 1e-9))
+
+
+def _steady(away: Floats, others: Floats, size_m: Floats, weight: Floats) -> Floats:
+    """How like the displacement that most neighbours' are like each neighbour's is [M, K], 0..1: wild ones would spoil a fit."""
+    votes, steady = np.full(len(away), -1.0), np.zeros(weight.shape)
+    for k in range(away.shape[1]):
+        off, apart = (np.linalg.norm(values - values[:, k : k + 1], axis=2) for values in (others, away))
+        like = 1 / (1 + np.square(off / (0.5 * size_m[:, None] + _TURN * apart)))
+        count = (like * weight).sum(axis=1)
+        steady[count > votes] = like[count > votes]
+        votes = np.maximum(votes, count)
+    return steady
+
+
+def _without_turn(away: Complex, ways: Complex, weight: Floats) -> Complex:
+    """What of the neighbours' displacements [M, K] is left where they are 0 away, if they turn (and stretch) as one.
+
+    The turn is fitted by least squares, with one more neighbour, of their mean weight and distance, that does not turn: few say little.
+    """
+    total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
+    middle, mean = ((values * weight).sum(axis=1, keepdims=True) / total for values in (away, ways))
+    from_middle = away - middle
+    spread = (weight * np.abs(from_middle) ** 2).sum(axis=1, keepdims=True) * (1 + 1 / away.shape[1])
+    turn = (weight * from_middle.conj() * (ways - mean)).sum(axis=1, keepdims=True) / np.maximum(spread, 1e-9)
+    return np.asarray(ways - turn * away)
+
+
+def _complex(values: Floats) -> Complex:
+    return np.asarray(values[..., 0] + 1j * values[..., 1])

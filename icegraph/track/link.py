@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from icegraph.graph import Graph
 from icegraph.graph.pattern import NO_PATTERN, PatternDrift
 from icegraph.track.assign import assign
-from icegraph.track.consensus import evidence, weigh
+from icegraph.track.consensus import Matches, evidence, weigh
 
 _LEAST_BELIEF = 0.5
 _LITTLE_LOST = 0.8  # neighbours that take no more than this of a match's confidence say nothing against it
@@ -65,7 +65,8 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
     """Join matches to tracks.
 
     Pairs are taken by how many passes they skip; a pair that skips some may join only floes that have no successor and no predecessor
-    so far, and then chooses anew among these. A match that its neighbours and the pictures speak against (see `consensus`) is not made.
+    so far, and then chooses anew among these. A match that its neighbours and the pictures speak against (see `consensus`) is not made;
+    floes that are followed through the passes between are neighbours too.
     """
     successor = [np.full(len(entry.nodes), -1, np.int64) for entry in graph.passes]
     predecessor = [np.full(len(entry.nodes), -1, np.int64) for entry in graph.passes]
@@ -78,19 +79,42 @@ def link_tracks(graph: Graph, scored: Sequence[Scored]) -> Tracks:
         one, other = graph.passes[pair.first].nodes, graph.passes[pair.second].nodes
         start, end = one.xy[pair.edges[0]].astype(float), other.xy[pair.edges[1]].astype(float)
         size = one.size_m[pair.edges[0]].astype(float)
+        known, there, sure = _followed(links, successor, pair.first, pair.second)
+        followed = one.xy[known].astype(float), other.xy[there].astype(float), one.size_m[known].astype(float), sure
         chosen = index[assign(pair.edges[:, index], pair.gain[index], (len(one), len(other)))]
         # Chosen anew after the first choice has told how the ice around each candidate moved.
-        matches = start[chosen], end[chosen], size[chosen], pair.confidence[chosen]
+        matches = _joined((start[chosen], end[chosen], size[chosen], pair.confidence[chosen]), followed)
         gain = pair.gain[index] + evidence(start[index], end[index], size[index], matches, pair.pattern)
         chosen = index[assign(pair.edges[:, index], gain, (len(one), len(other)))]
         before = pair.confidence[chosen]
-        belief = weigh(start[chosen], end[chosen], size[chosen], before, pair.pattern)
+        belief = weigh(*_joined((start[chosen], end[chosen], size[chosen], before), followed), pair.pattern)[: len(chosen)]
         kept = (belief >= _LEAST_BELIEF) | (belief >= _LITTLE_LOST * before)
         for edge, confidence in zip(chosen[kept], belief[kept], strict=True):
             floe, partner = (int(k) for k in pair.edges[:, edge])
             successor[pair.first][floe] = predecessor[pair.second][partner] = len(links)
             links.append(Link(pair.first, floe, pair.second, partner, float(confidence)))
     return renumbered(graph, links)
+
+
+def _joined(matches: Matches, others: Matches) -> Matches:
+    start, end, size, confidence = (np.concatenate(both) for both in zip(matches, others, strict=True))
+    return start, end, size, confidence
+
+
+def _followed(
+    links: Sequence[Link], successor: Sequence[NDArray[np.int64]], first: int, second: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """The floes of one pass that are followed to another, which they are there, and how sure the least sure link between is [N]."""
+    found: list[tuple[int, int, float]] = []
+    for floe in range(len(successor[first])):
+        number, now, least = first, floe, 1.0
+        while number < second and successor[number][now] >= 0:
+            link = links[successor[number][now]]
+            number, now, least = link.second, link.partner, min(least, link.confidence)
+        if number == second:
+            found.append((floe, now, least))
+    known, there, sure = zip(*found, strict=True) if found else ((), (), ())
+    return np.array(known, np.int64), np.array(there, np.int64), np.array(sure, float)
 
 
 def renumbered(graph: Graph, links: Sequence[Link]) -> Tracks:

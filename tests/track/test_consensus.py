@@ -7,13 +7,21 @@ from icegraph.track.consensus import weigh
 RNG = np.random.default_rng(0)
 START = RNG.uniform(0, 100_000, (300, 2))
 SIZE = np.full(300, 2_000.0)
-TURN = np.array([[0.9998, -0.02], [0.02, 0.9998]])
-TOGETHER = START @ TURN.T + [3_000, -1_000]
 
 
-def test_matches_that_leave_their_neighbours_lose_belief_where_ice_drifts_together() -> None:
+def drifted(turn: float) -> np.ndarray:
+    """The places after a drift and a turn, radians."""
+    cos, sin = np.cos(turn), np.sin(turn)
+    return START @ np.array([[cos, sin], [-sin, cos]]) + [3_000, -1_000]
+
+
+TOGETHER = drifted(0.02)
+
+
+@pytest.mark.parametrize("turn", [0.02, 0.4])
+def test_matches_that_leave_their_neighbours_lose_belief_where_ice_drifts_together(turn: float) -> None:
     wild = RNG.random(300) < 0.3
-    end = np.where(wild[:, None], RNG.uniform(0, 100_000, (300, 2)), TOGETHER)
+    end = np.where(wild[:, None], RNG.uniform(0, 100_000, (300, 2)), drifted(turn))
     belief = weigh(START, end, SIZE, np.full(300, 0.8))
     assert (belief[wild] < 0.5).mean() > 0.95
     assert (belief[~wild] > 0.9).mean() > 0.98

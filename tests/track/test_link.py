@@ -66,6 +66,16 @@ def test_a_bridge_never_takes_a_floe_that_a_nearer_pass_has(tmp_path):
     assert ids(graph, tracks)[0] == ids(graph, tracks)[2]
 
 
+def test_a_bridge_is_weighed_by_the_floes_that_are_followed_through_the_passes_between(tmp_path):
+    def doubtful(_, one, other):  # floe 1 is said, with a probability of 0.7, to have become 6, which lies elsewhere
+        return 5.0 + np.log(0.7) if (one, other) == (1, 6) else true(_, one, other)
+
+    _, alone = made(tmp_path / "alone", [[1], [2, 3, 4, 5], [6]], doubtful)
+    _, among = made(tmp_path / "among", [[1, 2, 3, 4, 5], [2, 3, 4, 5], [2, 3, 4, 5, 6]], doubtful)
+    assert [(link.first, link.second) for link in alone.links] == [(0, 2)]
+    assert {(link.first, link.second) for link in among.links} == {(0, 1), (1, 2)}
+
+
 def test_no_floe_has_two_successors_or_predecessors(tmp_path):
     rng = np.random.default_rng(1)
     _, tracks = made(tmp_path, [range(1, 7)] * 4, lambda *_: rng.normal(1, 2))
