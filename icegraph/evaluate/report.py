@@ -455,6 +455,7 @@ def _size_figure(run: Run) -> Figure | None:
 _WORDS = {
     "segmentation.f1": "floes outlined, F1",
     "segmentation.pq": "panoptic quality",
+    "segmentation.f1_over_classical": "floes outlined, F1 over the classical",
     "segmentation.mean_iou": "mean IoU of matched outlines",
     "segmentation.miou": "mean IoU of water, brash, floe",
     "segmentation.precision": "floes outlined, precision",

@@ -11,6 +11,7 @@ import pytest
 
 from icegraph.errors import InputError
 from icegraph.evaluate import evaluate
+from icegraph.evaluate.gate import flat_metrics
 from icegraph.evaluate.report import show_number
 
 from .conftest import MadeRun, drifting_discs, write_manifest, write_model
@@ -93,6 +94,11 @@ def test_the_files_say_what_evaluate_gave(full):
     gate = json.loads((out / "gate.json").read_text())
     assert gate["passed"] and gate["judged"]
     assert sorted(p.name for p in out.iterdir()) == ["gate.json", "metrics.json", "report.html"]
+
+
+def test_the_gate_is_told_in_words(full):
+    _, metrics, _, page = full
+    assert not {metric.partition(".")[2] for metric in flat_metrics(metrics)} & {text.strip() for text in page.text}
 
 
 def test_the_page_fetches_nothing(full):
