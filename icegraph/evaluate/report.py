@@ -402,13 +402,12 @@ def _forecast_figure(run: Run, views: Mapping[str, pictures.Map]) -> Figure | No
     if not len(forecast) or not len(sightings):
         return None
     start = sightings[sightings["track_id"].isin(forecast["track_id"])].groupby("track_id").tail(1)
-    base = _base_pass(views, start)
-    if base is None:
+    last = set(start["pass_id"])
+    clear = {name: _clear_forecast(view, forecast, run.tables.crs) for name, view in reversed(views.items()) if name in last}
+    base = max(clear, key=lambda name: len(clear[name]), default=None)
+    if base is None or not len(clear[base]):
         return None
-    view = views[base]
-    rows = _clear_forecast(view, forecast, run.tables.crs)
-    if not len(rows):
-        return None
+    view, rows = views[base], clear[base]
     horizon = float(rows["horizon_h"].iloc[0])
     layer = pictures.forecast_layer(view, rows, start, run.tables.crs)
     label = f"Forecast places of {len(rows)} floes {horizon:g} hours ahead with their ellipses"
