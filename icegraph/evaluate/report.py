@@ -398,12 +398,13 @@ def _base_pass(views: Mapping[str, pictures.Map], points: pd.DataFrame) -> str |
 
 
 def _forecast_figure(run: Run, views: Mapping[str, pictures.Map]) -> Figure | None:
+    """The forecast over the pass that shows most floes apart: in a small view their ellipses may cover it all."""
     forecast, sightings = run.tables.forecast, run.tables.sightings
     if not len(forecast) or not len(sightings):
         return None
     start = sightings[sightings["track_id"].isin(forecast["track_id"])].groupby("track_id").tail(1)
     last = set(start["pass_id"])
-    clear = {name: _clear_forecast(view, forecast, run.tables.crs) for name, view in reversed(views.items()) if name in last}
+    clear = {name: _clear_forecast(views[name], forecast, run.tables.crs) for name in reversed(list(views)) if name in last}
     base = max(clear, key=lambda name: len(clear[name]), default=None)
     if base is None or not len(clear[base]):
         return None

@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+from affine import Affine
 
 from icegraph.errors import InputError
 from icegraph.evaluate import evaluate
@@ -99,6 +102,21 @@ def test_the_files_say_what_evaluate_gave(full):
 def test_the_gate_is_told_in_words(full):
     _, metrics, _, page = full
     assert not {metric.partition(".")[2] for metric in flat_metrics(metrics)} & {text.strip() for text in page.text}
+
+
+def test_the_forecast_is_shown_where_its_floes_can_be_told_apart(tmp_path):
+    run = drifting_discs(tmp_path)
+    run.grid = replace(run.grid, transform=Affine.translation(500_000, 0) @ run.grid.transform)
+    run.add_pass("sar-elsewhere", [(1, 128, 128, 20)])  # the latest, and whoever it shows may be anywhere
+    x, y = run.grid.xy(128, 128)
+    seen, ahead = {"pass_id": "sar-elsewhere", "floe_id": 1}, {"sigma_major_m": 1e6, "sigma_minor_m": 1e6}
+    for name, changes in (("tracks", seen), ("forecast", ahead)):
+        path = run.root / "tracks" / f"{name}.parquet"
+        table = gpd.read_parquet(path)
+        row = table.iloc[[-1]].assign(track_id=99, geometry=gpd.points_from_xy([x], [y]), **changes)
+        pd.concat([table, row.assign(time=row["time"] + pd.Timedelta(days=1))], ignore_index=True).to_parquet(path)
+    _, text, _ = run_evaluate(run, tmp_path / "out")
+    assert int(re.search(r"Where (\d+) of 25 floes are expected", text)[1]) > 10
 
 
 def test_the_page_fetches_nothing(full):
