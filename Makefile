@@ -28,10 +28,11 @@ run: $(VENV)/installed ## Simulate, train, track and report; INPUT="PASS PASS" t
 
 # Optical and matcher from floes drawn by hand, whose imagery NASA has; radar from simulated fields.
 # IMAGERY: a folder that has the imagery already; else it is fetched from NASA GIBS.
+imagery = $(or $(IMAGERY),$(OUT)/imagery)
 models: $(VENV)/installed ## Train the shipped models anew, in about twenty minutes
-	$(if $(IMAGERY),,@$(VENV)/bin/icegraph fetch data/floes/imagery.json --out $(OUT)/imagery)
-	@$(VENV)/bin/icegraph train $(or $(IMAGERY),$(OUT)/imagery) --truth data/floes --steps 800 --out $(OUT)/shipped/segmenter-optical
-	@$(VENV)/bin/icegraph train $(or $(IMAGERY),$(OUT)/imagery) --truth data/floes --network matcher --steps 400 --out $(OUT)/shipped/matcher
+	$(if $(IMAGERY),,@$(VENV)/bin/icegraph fetch data/floes/imagery.json --out $(imagery))
+	@$(VENV)/bin/icegraph train $(imagery) --truth data/floes --steps 800 --out $(OUT)/shipped/segmenter-optical
+	@$(VENV)/bin/icegraph train $(imagery) --truth data/floes --network matcher --steps 400 --out $(OUT)/shipped/matcher
 	@for k in $$(seq 0 19); do set -- pack marginal brash mixed; shift $$((k % 4)); \
 	  $(VENV)/bin/icegraph simulate --view sar --view amsr2 --size-km 14 --passes 1 --seed $$((1000 + k)) --regime $$1 \
 	  --out $(OUT)/radar/$$k || exit 1; done

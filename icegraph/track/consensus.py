@@ -19,7 +19,7 @@ _NEIGHBOURS = 12
 _LEAST = 3  # neighbours needed for a verdict
 _SHARE = 0.4  # of the neighbours' weight that must agree
 _STRAIN = 0.05  # displacements of floes a distance d apart may differ by so much of d, beside what the ice turns
-_TURN = 0.3  # radians that ice may turn between two passes before the first guess of what is wild is worse for it
+_TURN = 0.3  # radians between two passes: what neighbours may turn without seeming wild at the first guess
 _CHANCE = 0.1  # a wrong match agrees with its neighbours by chance
 _COHERENT = 0.1, 0.98  # share of the matches that move as their neighbours do, at least and at most
 _BEFORE = 2.7, 3.0  # what is taken to be known beforehand: so many matches that move along, of so many
@@ -64,24 +64,22 @@ def evidence(start: Floats, end: Floats, size_m: Floats, matches: Matches, patte
     belief, coherent = _observed(known, to, sizes, confidence, pattern)
     if coherent <= _TOGETHER:
         return np.zeros(len(start))
-    places, displacement = np.concatenate([known, pattern.xy]), np.concatenate([to - known, pattern.shift])
-    distance, near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))
-    weight = np.concatenate([belief, pattern.correlation])[near] * (distance > 1e-6)
-    agrees = _agrees(end - start, places[near] - start[:, None], displacement[near], size_m, weight, weight)
+    near, away, others = _neighbours(start, known, to, pattern)
+    weight = np.concatenate([belief, pattern.correlation])[near] * (np.abs(away) > 1e-6)
+    agrees = _agrees(_complex(end - start), away, others, size_m, weight, weight)
     odds = coherent / _CHANCE, (1 - coherent) / (1 - _CHANCE)
     return np.log(np.where(agrees, *odds))
 
 
 def _observed(start: Floats, end: Floats, size_m: Floats, confidence: Floats, pattern: PatternDrift) -> tuple[Floats, float]:
     """The probability of each match after the observation [M], and how coherent the ice is."""
-    places, displacement = np.concatenate([start, pattern.xy]), np.concatenate([end - start, pattern.shift])
-    near = cKDTree(places).query(start, k=min(_NEIGHBOURS + 1, len(places)))[1][:, 1:]
-    away, others = places[near] - start[:, None], displacement[near]
+    near, away, others = _neighbours(start, start, end, pattern)
+    near, away, others, way = near[:, 1:], away[:, 1:], others[:, 1:], _complex(end - start)
     steady = _steady(away, others, size_m, np.concatenate([confidence, pattern.correlation])[near])
     belief, coherent = confidence, _COHERENT[1]
     for _ in range(_ROUNDS):
         weight = np.concatenate([belief, pattern.correlation])[near]
-        agrees = _agrees(end - start, away, others, size_m, weight, weight * steady)
+        agrees = _agrees(way, away, others, size_m, weight, weight * steady)
         coherent = float(np.clip(((belief * agrees).sum() + _BEFORE[0]) / (belief.sum() + _BEFORE[1]), *_COHERENT))
         right = confidence * np.where(agrees, coherent, 1 - coherent)
         wrong = (1 - confidence) * np.where(agrees, _CHANCE, 1 - _CHANCE)
@@ -89,21 +87,28 @@ def _observed(start: Floats, end: Floats, size_m: Floats, confidence: Floats, pa
     return belief, coherent
 
 
-def _agrees(way: Floats, away: Floats, others: Floats, size_m: Floats, weight: Floats, steady: Floats) -> NDArray[np.bool_]:
-    """Whether displacements [M, 2] are those [M, K, 2] of most of the neighbours so far away [M, K, 2], by their weight [M, K].
+def _neighbours(place: Floats, start: Floats, end: Floats, pattern: PatternDrift) -> tuple[NDArray[np.intp], Complex, Complex]:
+    """The matches and patches nearest to each place [M, K], itself first where it is one: which, how far away, and their displacements."""
+    places, ways = np.concatenate([start, pattern.xy]), np.concatenate([end - start, pattern.shift])
+    near = cKDTree(places).query(place, k=min(_NEIGHBOURS + 1, len(places)))[1]
+    return near, _complex(places[near] - place[:, None]), _complex(ways[near])
+
+
+def _agrees(way: Complex, away: Complex, others: Complex, size_m: Floats, weight: Floats, steady: Floats) -> NDArray[np.bool_]:
+    """Whether displacements [M] are those [M, K] of most of the neighbours so far away [M, K], by their weight [M, K].
 
     The turn that the neighbours share is told by those that are `steady` [M, K].
     """
-    off = np.abs(_complex(way)[:, None] - _without_turn(_complex(away), _complex(others), steady))
-    alike = off < 0.5 * size_m[:, None] + _STRAIN * np.hypot(away[..., 0], away[..., 1])
+    off = np.abs(way[:, None] - _without_turn(away, others, steady))
+    alike = off < 0.5 * size_m[:, None] + _STRAIN * np.abs(away)
     return np.asarray((alike * weight).sum(axis=1) >= _SHARE * np.maximum(weight.sum(axis=1), 1e-9))
 
 
-def _steady(away: Floats, others: Floats, size_m: Floats, weight: Floats) -> Floats:
+def _steady(away: Complex, others: Complex, size_m: Floats, weight: Floats) -> Floats:
     """How like the displacement that most neighbours' are like each neighbour's is [M, K], 0..1: wild ones would spoil a fit."""
     votes, steady = np.full(len(away), -1.0), np.zeros(weight.shape)
     for k in range(away.shape[1]):
-        off, apart = (np.linalg.norm(values - values[:, k : k + 1], axis=2) for values in (others, away))
+        off, apart = (np.abs(values - values[:, k : k + 1]) for values in (others, away))
         like = 1 / (1 + np.square(off / (0.5 * size_m[:, None] + _TURN * apart)))
         count = (like * weight).sum(axis=1)
         steady[count > votes] = like[count > votes]
@@ -125,4 +130,5 @@ def _without_turn(away: Complex, ways: Complex, weight: Floats) -> Complex:
 
 
 def _complex(values: Floats) -> Complex:
+    """Points or ways [..., 2] of the plane as complex numbers [...]."""
     return np.asarray(values[..., 0] + 1j * values[..., 1])
