@@ -78,8 +78,10 @@ def _measured(side: int, who: str, cores: str) -> dict[str, float]:
 def _ours(maps: Maps) -> int:
     probability, distance = maps
     shape = (probability.shape[0], probability.shape[1])
-    markers, pieces = Array(shape, "uint32"), Array(shape, "uint32")
-    found = find_floes(lambda window: (probability[window.slices], distance[window.slices]), shape, FloeRule(), markers, pieces)
+    scratch = Array(shape, "uint32"), Array(shape, "uint32")
+    found = find_floes(
+        lambda at: (probability[at.slices], distance[at.slices]), lambda at: probability[at.slices], shape, FloeRule(), *scratch
+    )
     return int(found.numbers.max())
 
 

@@ -224,17 +224,15 @@ def _by_model(scene: Scene, engine: Engine, size: int) -> Judge:
     The network looks at its own tiles, which are larger: those of a few tiles are predicted at once.
     """
     rule, side = engine.config.rule, size * max(1, engine.config.tile_px // size)
-    last: tuple[Window, Pixels, Pixels] | None = None
+    last: tuple[Window, Pixels] | None = None
 
     def judge(window: Window) -> tuple[dict[str, Any], Prediction]:
         nonlocal last
         top = window.row // side * side
         strip = Window(top, 0, min(side, scene.grid.height - top), scene.grid.width)
         if last is None or last[0] != strip:
-            last = (strip, *predict_window(engine, scene, strip))
-        _, probabilities, distance = last
-        part = window.within(strip).slices
-        return judged(outline(probabilities[:, *part], distance[part], rule))
+            last = (strip, predict_window(engine, scene, strip))
+        return judged(outline(last[1][:, *window.within(strip).slices], rule))
 
     return judge
 

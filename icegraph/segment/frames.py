@@ -19,7 +19,7 @@ from icegraph.scene import Scene
 from icegraph.segment.engine import Engine
 from icegraph.segment.model import BRASH, FLOE, WATER, SegmenterConfig
 from icegraph.segment.networks import EDGE, STRIDE
-from icegraph.segment.normalise import network_input, read_scaled
+from icegraph.segment.normalise import BRIGHT, network_input, read_scaled
 
 FloatArray = NDArray[np.float32]
 _SMOOTH_PX = 0.7  # reaches 3 pixels, which `EDGE` has
@@ -33,11 +33,13 @@ class Tile:
     Args:
         window: The tile.
         valid: Which of its pixels are seen [H, W].
+        brightness: In red, on the scene's scale [H, W]; NaN where that is not told.
         frame: The tile with its halo [2C + 1, S, T], zero beyond the scene; None where no pixel is seen.
     """
 
     window: Window
     valid: NDArray[np.bool_]
+    brightness: FloatArray
     frame: FloatArray | None
 
 
@@ -52,8 +54,8 @@ def predict_tiles(engine: Engine, scene: Scene, window: Window) -> Iterator[tupl
         window: Any part of it.
 
     Yields:
-        Each tile's part of the window, in the scene's pixels, and its maps [4, H, W]: the probabilities of water, brash and floe, and the
-        distance to the floe's boundary in pixels; NaN where the scene is invalid.
+        Each tile's part of the window, in the scene's pixels, and its maps [5, H, W]: the probabilities of water, brash and floe, the
+        distance to the floe's boundary in pixels, and the brightness (see `Tile`); NaN where the scene is invalid.
     """
 
     def predict(tile: Window) -> FloatArray:
@@ -72,9 +74,11 @@ def read_tile(config: SegmenterConfig, scene: Scene, window: Window) -> Tile:
 
 def cut_tile(config: SegmenterConfig, values: FloatArray, valid: NDArray[np.bool_], window: Window, outer: Window) -> Tile:
     """A tile from values on the scene's scale [C, H, W] and their valid mask [H, W], which cover `outer`."""
-    seen = valid[window.within(outer).slices]
+    inner = window.within(outer).slices
+    seen = valid[inner]
+    bright = values[config.bands.index(BRIGHT), *inner] if BRIGHT in config.bands else np.full(window.shape, np.nan, np.float32)
     if not seen.any():
-        return Tile(window, seen, None)
+        return Tile(window, seen, bright, None)
     inputs = network_input(values, valid, config.local_px)
     halo = config.halo_px
     sides = (-(-window.height // STRIDE) * STRIDE + 2 * halo, -(-window.width // STRIDE) * STRIDE + 2 * halo)
@@ -86,13 +90,13 @@ def cut_tile(config: SegmenterConfig, values: FloatArray, valid: NDArray[np.bool
     width = min(outer.col + outer.width, left + frame.shape[2]) - col
     source = Window(row, col, height, width).within(outer).slices
     frame[:, row - top : row - top + height, col - left : col - left + width] = inputs[:, *source]
-    return Tile(window, seen, frame)
+    return Tile(window, seen, bright, frame)
 
 
 def predict_tile(engine: Engine, tile: Tile) -> FloatArray:
-    """The maps [4, H, W] of a tile; see `predict_tiles`."""
+    """The maps [5, H, W] of a tile; see `predict_tiles`."""
     if tile.frame is None:
-        return np.full((4, *tile.window.shape), np.nan, np.float32)
+        return np.full((5, *tile.window.shape), np.nan, np.float32)
     maps = engine(tile.frame)
     halo = engine.config.halo_px
     edge = min(halo, EDGE)
@@ -100,6 +104,7 @@ def predict_tile(engine: Engine, tile: Tile) -> FloatArray:
     maps = _smoothed(maps, seen)[:, *Window(edge, edge, *tile.window.shape).slices]
     if engine.config.sharpness != 1:
         maps[: FLOE + 1] = sharpened(maps[: FLOE + 1], engine.config.sharpness)
+    maps = np.concatenate([maps, tile.brightness[None]])
     maps[:, ~tile.valid] = np.nan
     return maps
 

@@ -217,7 +217,8 @@ def add_sums(
     around: IdArray,
     unseen: NDArray[np.bool_],
     probability: FloatArray,
-    chance: NDArray[np.float64],
+    brightness: FloatArray,
+    sums: NDArray[np.float64],
     rims: NDArray[np.int64],
     boxes: NDArray[np.int64],
 ) -> None:
@@ -230,7 +231,9 @@ def add_sums(
         around: Floes of the part and of what lies about it [S, T].
         unseen: [S, T].
         probability: [S, T].
-        chance: Sum of the probability over each floe [n]; added to.
+        brightness: [S, T], NaN where it is not told.
+        sums: Of the probability and the brightness over each floe, of the brightness beyond its rim, and the length that this is told of
+            [4, n]; added to.
         rims: Length of each floe's rim, and of what of it borders on what was not seen [2, n]; added to.
         boxes: First and last row, first and last column of each floe [n, 4]; widened.
     """
@@ -246,6 +249,7 @@ def add_sums(
             elif around[y, beside] != name:
                 rim += 1
                 blind += unseen[y, beside]
+                _add_beyond(sums, name, brightness, y, beside, 0, 1 if beside == end else -1)
         for line in (y - 1, y + 1):
             if line < 0 or line == height:
                 rim += end - start
@@ -254,13 +258,28 @@ def add_sums(
                     other = around[line, x] != name
                     rim += other
                     blind += other & unseen[line, x]
+                    if other:
+                        _add_beyond(sums, name, brightness, line, x, line - y, 0)
         rims[0, name] += rim
         rims[1, name] += blind
         for x in range(start, end):
-            chance[name] += probability[y, x]
+            sums[0, name] += probability[y, x]
+            sums[1, name] += brightness[y, x]
         box = boxes[name]
         row, first, last = runs[k, ROW] + origin[0], runs[k, START] + origin[1], runs[k, END] + origin[1] - 1
         box[0], box[1], box[2], box[3] = min(box[0], row), max(box[1], row), min(box[2], first), max(box[3], last)
+
+
+@compiled
+def _add_beyond(sums: NDArray[np.float64], name: np.uint32, brightness: FloatArray, y: int, x: int, down: int, right: int) -> None:
+    """Add the darker of the two pixels beyond a piece of a floe's rim: a crack may be one pixel wide, and the rim a pixel wide of it."""
+    near = brightness[y, x]
+    far = near
+    if 0 <= y + down < brightness.shape[0] and 0 <= x + right < brightness.shape[1]:
+        far = brightness[y + down, x + right]
+    if np.isfinite(near) or np.isfinite(far):
+        sums[2, name] += np.fmin(near, far)
+        sums[3, name] += 1
 
 
 @compiled

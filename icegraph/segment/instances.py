@@ -11,9 +11,9 @@ bounded neighbourhood, and what is not local (which pieces are one floe) goes th
 3. *Holes*: what is enclosed in one floe becomes part of it, if it is small, or not large and not surely water; so do islands, pieces
    with no gap to the one floe around them.
 4. Areas and convex hulls are gathered over all windows. A piece with bays is cut where that gives rounder ones (`icegraph.segment.split`).
-   Small floes are dropped, and what is still too ragged to be one: fields of slush and consolidated pack come out as one piece with bays
-   and holes and a rim that winds; and what lies along land or cloud: ice that is fast, or not wholly seen. Ids are made dense in the order
-   of each floe's first marker pixel, those that were cut off last.
+   Small floes are dropped, and what is no floe: fields of slush and consolidated pack come out as one piece with bays and holes and a rim
+   that winds, or as pieces hardly brighter than what lies beyond their rims; along land or cloud is ice that is fast, or not wholly seen.
+   Ids are made dense in the order of each floe's first marker pixel, those that were cut off last.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,6 +35,7 @@ from icegraph.segment.split import SOLID, Hulls, cut, filling
 FloatArray = NDArray[np.float32]
 IdArray = NDArray[np.uint32]
 Maps = Callable[[Window], tuple[FloatArray, FloatArray]]
+Map = Callable[[Window], FloatArray]
 
 WINDOW = 1024
 LARGE_PX = 20  # a floe that begins with so many pixels is one of about 60
@@ -78,11 +79,14 @@ class Floes:
         return self.numbers[self.window_ids.read(window)]
 
 
-def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, floes: IdRaster, size: int = WINDOW) -> Floes:
+def find_floes(
+    maps: Maps, brightness: Map, shape: tuple[int, int], rule: FloeRule, markers: IdRaster, floes: IdRaster, size: int = WINDOW
+) -> Floes:
     """Outline the floes of a scene.
 
     Args:
         maps: Gives the floe probability [H, W] and the distance to the floe's boundary [H, W] (pixels) of a window; NaN where invalid.
+        brightness: Gives the brightness [H, W] of a window, on the scene's scale; NaN where it is not told.
         shape: Rows and columns of the scene.
         rule: The thresholds.
         markers: Scratch raster.
@@ -102,9 +106,10 @@ def find_floes(maps: Maps, shape: tuple[int, int], rule: FloeRule, markers: IdRa
         hulls.add(window, pixels)
     hull_areas, boxes = hulls.measure()
     areas, solidity = _cut_ragged(maps, floes, hulls.areas, hulls.areas / np.maximum(hull_areas, 1), boxes)
-    sums = _measure(maps, floes, shape, size, len(areas))
+    sums = _measure(maps, brightness, floes, shape, size, areas)
     kept = (areas >= rule.min_area_px) & (solidity >= rule.min_solidity) & (sums.chance >= rule.min_confidence * areas)
     kept &= (sums.unseen <= _UNSEEN * sums.rim) & (sums.rim <= rule.max_roughness * sums.box)
+    kept &= ~(sums.contrast < rule.min_contrast)
     kept[0] = False
     return Floes(floes, np.where(kept, np.cumsum(kept), 0).astype(np.uint32))
 
@@ -147,16 +152,19 @@ class _Sums:
         rim: Length of its rim.
         unseen: Length of what of its rim lies along what was not seen.
         box: Length of the rim of its box: a piece without bays has a rim as long.
+        contrast: How much brighter it is in the mean than what lies beyond its rim; NaN where that is not told.
     """
 
     chance: NDArray[np.float64]
     rim: NDArray[np.int64]
     unseen: NDArray[np.int64]
     box: NDArray[np.int64]
+    contrast: NDArray[np.float64]
 
 
-def _measure(maps: Maps, floes: IdRaster, shape: tuple[int, int], size: int, count: int) -> _Sums:
-    chance, rims = np.zeros(count), np.zeros((2, count), np.int64)
+def _measure(maps: Maps, brightness: Map, floes: IdRaster, shape: tuple[int, int], size: int, areas: NDArray[np.int64]) -> _Sums:
+    count = len(areas)
+    sums, rims = np.zeros((4, count)), np.zeros((2, count), np.int64)
     boxes = np.tile([max(shape), -1, max(shape), -1], (count, 1))
     for window in tiles(shape, size):
         outer = window.padded(_ALONG_PX + 1, shape)
@@ -169,9 +177,12 @@ def _measure(maps: Maps, floes: IdRaster, shape: tuple[int, int], size: int, cou
             unseen = binary_dilation(unseen, iterations=_ALONG_PX)
         inner = window.within(outer)
         pixels = np.ascontiguousarray(ids[inner.slices])
-        add_sums(pixels, (inner.row, inner.col), (window.row, window.col), ids, unseen, probability, chance, rims, boxes)
+        places = (inner.row, inner.col), (window.row, window.col)
+        add_sums(pixels, *places, ids, unseen, probability, brightness(outer), sums, rims, boxes)
     first, last = boxes[:, ::2], boxes[:, 1::2]
-    return _Sums(chance, rims[0], rims[1], 2 * np.maximum(last - first + 1, 0).sum(1))
+    chance, bright, beyond, told = sums
+    contrast = bright / np.maximum(areas, 1) - np.divide(beyond, told, out=np.full(count, np.nan), where=told > 0)
+    return _Sums(chance, rims[0], rims[1], 2 * np.maximum(last - first + 1, 0).sum(1), contrast)
 
 
 def marker_pixels(probability: FloatArray, distance: FloatArray, rule: FloeRule) -> NDArray[np.bool_]:

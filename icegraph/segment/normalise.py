@@ -22,6 +22,7 @@ _LIMIT = 4.0  # both kinds of values are cut at ± this
 # Sigma nought falls with the incidence angle: over sea ice of all kinds between these slopes (dB per degree) of first-year and old ice
 # (HH: -0.25 to -0.167, HV: -0.16 to -0.10; Mäkynen & Karvonen 2017, doi 10.1109/TGRS.2017.2721981; doi 10.1109/TGRS.2023.3315056).
 _SLOPES = {"hh_db": -0.22, "vv_db": -0.22, "hv_db": -0.12, "vh_db": -0.12}
+BRIGHT = "red"  # tells ice from water in every season, in MODIS at its finest resolution
 INCIDENCE, _REFERENCE_DEG = "incidence_deg", 35.0
 # What a network is trained on where its config does not say. Not what tells how or when a pixel was seen (the incidence angle is taken out
 # of the others; `amsr2_age_h`), nor channels that add a wider footprint or water vapour to those here.

@@ -114,7 +114,7 @@ def require_fit(config: SegmenterConfig, scene: Scene, model: Path) -> list[str]
     return shared
 
 
-def predict_window(engine: Engine, scene: Scene, window: Window) -> tuple[FloatArray, FloatArray]:
+def predict_window(engine: Engine, scene: Scene, window: Window) -> FloatArray:
     """Predict a window of a scene; its bytes are those that the whole scene's prediction has there.
 
     Args:
@@ -123,28 +123,26 @@ def predict_window(engine: Engine, scene: Scene, window: Window) -> tuple[FloatA
         window: Any part of it.
 
     Returns:
-        Class probabilities [3, H, W] and the distance to the floe's boundary [H, W], pixels; NaN where the scene is invalid.
+        [5, H, W]: the probabilities of water, brash and floe, the distance to the floe's boundary in pixels, and the brightness (see
+        `icegraph.segment.frames.Tile`); NaN where the scene is invalid.
     """
-    maps = np.empty((4, *window.shape), np.float32)
+    maps = np.empty((5, *window.shape), np.float32)
     for part, values in predict_tiles(engine, scene, window):
         maps[:, *part.within(window).slices] = values
-    return maps[:3], maps[3]
+    return maps
 
 
-def outline(probabilities: FloatArray, distance: FloatArray, rule: FloeRule) -> Outlines:
+def outline(maps: FloatArray, rule: FloeRule) -> Outlines:
     """Outline the floes of what `predict_window` gives, as if the scene ended at its edges."""
-    shape = (distance.shape[0], distance.shape[1])
-    maps, whole = _in_memory(shape), Window(0, 0, *shape)
-    maps.write(whole, probabilities, distance)
-    return _Outlined.of(maps, shape, rule).read(whole)
+    shape = (maps.shape[1], maps.shape[2])
+    kept, whole = _in_memory(shape), Window(0, 0, *shape)
+    kept.write(whole, maps)
+    return _Outlined.of(kept, shape, rule).read(whole)
 
 
-def predict_values(
-    engine: Engine, values: FloatArray, valid: NDArray[np.bool_], window: Window, outer: Window
-) -> tuple[FloatArray, FloatArray]:
+def predict_values(engine: Engine, values: FloatArray, valid: NDArray[np.bool_], window: Window, outer: Window) -> FloatArray:
     """Predict one tile from values on the scene's scale (see `predict_window`); `values` [C, H, W] and `valid` [H, W] cover `outer`."""
-    maps = predict_tile(engine, cut_tile(engine.config, values, valid, window, outer))
-    return maps[:3], maps[3]
+    return predict_tile(engine, cut_tile(engine.config, values, valid, window, outer))
 
 
 class _Raster(Protocol):
@@ -175,22 +173,24 @@ class _Maps:
 
     probability: _Raster
     distance: _Raster
+    brightness: _Raster
     water: _Raster
     markers: _Raster
     pieces: _Raster
 
-    def write(self, window: Window, probabilities: FloatArray, distance: FloatArray) -> None:
-        """Take what the network says of a window: [3, H, W], [H, W]."""
-        self.probability.write(window, probabilities[FLOE])
-        self.distance.write(window, distance)
-        self.water.write(window, (probabilities[WATER] > probabilities[BRASH] + probabilities[FLOE]).astype(np.uint8))
+    def write(self, window: Window, maps: FloatArray) -> None:
+        """Take what is said of a window: [5, H, W], see `predict_window`."""
+        self.probability.write(window, maps[FLOE])
+        self.distance.write(window, maps[3])
+        self.brightness.write(window, maps[4])
+        self.water.write(window, (maps[WATER] > maps[BRASH] + maps[FLOE]).astype(np.uint8))
 
     def read(self, window: Window) -> tuple[FloatArray, FloatArray]:
         """Floe probability and distance [H, W] of a window."""
         return self.probability.read(window), self.distance.read(window)
 
 
-_KINDS = {"probability": "float32", "distance": "float32", "water": "uint8", "markers": "uint32", "pieces": "uint32"}
+_KINDS = dict.fromkeys(("probability", "distance", "brightness"), "float32") | {"water": "uint8", "markers": "uint32", "pieces": "uint32"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _Outlined:
 
     @classmethod
     def of(cls, maps: _Maps, shape: tuple[int, int], rule: FloeRule) -> Self:
-        return cls(find_floes(maps.read, shape, rule, maps.markers, maps.pieces), maps)
+        return cls(find_floes(maps.read, maps.brightness.read, shape, rule, maps.markers, maps.pieces), maps)
 
     def read(self, window: Window) -> Outlines:
         ids, chance = self.floes.read(window), self.maps.probability.read(window)
@@ -212,7 +212,7 @@ class _Outlined:
 def _outline(engine: Engine, scene: Scene, window: Window, maps: _Maps, tell: Progress) -> _Outlined:
     done = 0
     for part, values in predict_tiles(engine, scene, window):
-        maps.write(part.within(window), values[:3], values[3])
+        maps.write(part.within(window), values)
         done += part.height * part.width
         tell("classify pixels", 0.9 * done / (window.height * window.width))
     return _Outlined.of(maps, window.shape, engine.config.rule)

@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float32]
 IdArray = NDArray[np.uint32]
 
 SOLID = 0.9  # what fills more of its hull is not looked at
-_GAIN = 0.07  # solidity that a cut must gain, in the mean over the parts' pixels
+_GAIN = 0.01  # solidity that a cut must gain, in the mean over the parts' pixels
 _LEVELS_PX = (2.0, 2.5, 3.0, 4.0, 5.0)
 _PLACE_BITS = 18  # of a row or column in half pixels: enough for 131,072 × 131,072
 _LEAST_PX = 6  # a part begins with so many pixels

@@ -17,8 +17,8 @@ from icegraph.segment.networks import ThresholdSizes
 from icegraph.segment.predict import outline, predict_values
 from icegraph.segment.threshold import LOCAL, MARKERS_PX, SCENE
 
-Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Probabilities of water, brash and floe [3, H, W], and distance to the floe's boundary [H, W]."""
+Maps = NDArray[np.float32]
+"""What `icegraph.segment.predict.predict_window` gives [5, H, W]."""
 
 _PROBABILITIES = (0.3, 0.4, 0.5, 0.6)
 _MARKERS_PX = (1.6, 1.9, 2.2)
@@ -37,7 +37,7 @@ def fit_sharpness(model: Segmenter, chips: Sequence[Chip]) -> float:
     chances, floes = [], []
     for chip in chips:
         known = (chip.classes != UNKNOWN) & binary_dilation(chip.labels > 0, iterations=_ABOUT_PX)
-        chances.append(_predict(engine, chip)[0][:, known])
+        chances.append(_predict(engine, chip)[: FLOE + 1, known])
         floes.append(chip.classes[known] == FLOE)
     chance, floe = np.concatenate(chances, 1), np.concatenate(floes)
 
@@ -102,15 +102,15 @@ def count_matches(found: NDArray[np.uint32], chip: Chip, min_area_px: int) -> tu
 def _dice(maps: Sequence[Maps], chips: Sequence[Chip]) -> float:
     """How well floes and what is none are told apart, pixel by pixel."""
     shared = total = 0
-    for (probabilities, _), chip in zip(maps, chips, strict=True):
+    for said, chip in zip(maps, chips, strict=True):
         known = chip.classes != UNKNOWN
-        found, true = probabilities[FLOE][known] > 0.5, chip.labels[known] > 0
+        found, true = said[FLOE, known] > 0.5, chip.labels[known] > 0
         shared, total = shared + 2 * int((found & true).sum()), total + int(found.sum() + true.sum())
     return shared / max(total, 1)
 
 
 def _figures(maps: Sequence[Maps], chips: Sequence[Chip], rule: FloeRule) -> dict[str, float]:
-    counts = [count_matches(outline(*pair, rule).labels, chip, _JUDGED_PX) for pair, chip in zip(maps, chips, strict=True)]
+    counts = [count_matches(outline(said, rule).labels, chip, _JUDGED_PX) for said, chip in zip(maps, chips, strict=True)]
     found, known = sum(count[0] for count in counts), sum(count[1] for count in counts)
     ious = [iou for count in counts for iou in count[2]]
     f1 = 2 * len(ious) / max(found + known, 1)

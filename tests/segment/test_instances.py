@@ -30,16 +30,21 @@ class InMemory:
         return self.pixels[window.slices]
 
 
-def floes_by_windows(maps: Maps, size: int, rule: FloeRule = RULE) -> NDArray[np.uint32]:
+def floes_by_windows(maps: Maps, size: int, rule: FloeRule = RULE, brightness: NDArray[np.float32] | None = None) -> NDArray[np.uint32]:
     """Outline floes in windows of `size`; the maps are never read beyond a window and its halo."""
     shape = maps[0].shape
+    brightness = np.full(shape, np.nan, np.float32) if brightness is None else brightness
     asked = []
 
     def read(window: Window) -> Maps:
         asked.append(window)
         return maps[0][window.slices], maps[1][window.slices]
 
-    floes = find_floes(read, shape, rule, InMemory(shape), InMemory(shape), size)
+    def bright(window: Window) -> NDArray[np.float32]:
+        asked.append(window)
+        return brightness[window.slices]
+
+    floes = find_floes(read, bright, shape, rule, InMemory(shape), InMemory(shape), size)
     assert max(max(window.shape) for window in asked) <= size + 2 * HALO
     out = np.zeros(shape, np.uint32)
     for window in tiles(shape, size):
@@ -48,7 +53,8 @@ def floes_by_windows(maps: Maps, size: int, rule: FloeRule = RULE) -> NDArray[np
 
 
 def outline(probability: NDArray[np.float32], distance: NDArray[np.float32], rule: FloeRule) -> NDArray[np.uint32]:
-    return predict.outline(np.stack([1 - probability, 0 * probability, probability]), distance, rule).labels
+    untold = np.full_like(distance, np.nan)
+    return predict.outline(np.stack([1 - probability, 0 * probability, probability, distance, untold]), rule).labels
 
 
 def random_ice(seed: int, shape: tuple[int, int] = (64, 450)) -> Maps:
@@ -251,6 +257,23 @@ def test_what_has_a_winding_rim_is_no_floe(seam: int) -> None:
         floes = floes_by_windows(maps, seam, RULE.model_copy(update={"max_roughness": most}))
         assert floes.max() == count
     np.testing.assert_array_equal(floes > 0, inside & (np.arange(140) < 65))
+
+
+@pytest.mark.parametrize("seam", [64, 1024])
+def test_what_is_hardly_brighter_than_what_lies_beyond_its_rim_is_no_floe(seam: int) -> None:
+    """Two floes with a crack of one pixel between them, and two pieces of slush as bright as they are, on slush."""
+    inside = np.zeros((90, 150), bool)
+    inside[10:40, 10:40] = inside[10:40, 41:71] = True
+    inside[50:80, 90:110] = inside[50:80, 115:140] = True
+    brightness = np.where(inside, 0.8, -0.6).astype(np.float32)
+    brightness[45:, 85:] = np.where(inside[45:, 85:], 0.8, 0.6)
+    maps = inside.astype(np.float32), np.minimum(distance_transform_edt(inside), 8).astype(np.float32)
+    floes = floes_by_windows(maps, seam, brightness=brightness)
+    np.testing.assert_array_equal(floes > 0, inside & (np.arange(150) < 80))
+    assert floes.max() == 2
+    assert floes_by_windows(maps, seam, RULE.model_copy(update={"min_contrast": 0.1}), brightness).max() == 4
+    brightness[45:] = np.nan
+    assert floes_by_windows(maps, seam, brightness=brightness).max() == 4
 
 
 def test_ice_a_few_pixels_from_land_is_fast_and_ice_further_off_is_a_floe() -> None:

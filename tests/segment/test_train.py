@@ -205,7 +205,7 @@ def test_a_tile_predicted_alone_is_the_tile_of_the_scene(model: Path, unseen: Di
     scene = Scene.open(unseen.scene)
     segment(scene, model, tmp_path / "out")
     window = Window(96, 96, 96, 96)
-    probabilities, _ = predict_window(Engine(load_segmenter(model)), scene, window)
+    probabilities = predict_window(Engine(load_segmenter(model)), scene, window)[:3]
     with rasterio.open(tmp_path / "out" / "floe_probability.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(1, window=window.rasterio()), probabilities[2])
 
