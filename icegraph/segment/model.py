@@ -41,7 +41,7 @@ class FloeRule(BaseModel):
 
     probability: float = Field(0.3, gt=0, lt=1)
     edge: float = Field(0.45, gt=0, lt=1)
-    marker_px: float = Field(1.75, gt=0)
+    marker_px: float = Field(1.9, gt=0)
     min_area_px: int = Field(25, ge=1)
     min_solidity: float = Field(0.7, ge=0, lt=1)
     max_roughness: float = Field(1.4, gt=1)
