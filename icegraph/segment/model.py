@@ -33,7 +33,7 @@ class FloeRule(BaseModel):
             none has one longer than 1.12.
         min_contrast: What is brighter than what lies beyond its rim by less than this is no floe and is dropped, where brightness is told
             (`icegraph.segment.frames.Tile`). Of 1384 outlines drawn by hand seven have less; of what networks that had not seen slush
-            outlined on it none had more than 0.27.
+            outlined on it none had more than 0.26.
         min_confidence: A floe whose mean floe probability is lower is dropped.
     """
 
