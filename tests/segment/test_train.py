@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,9 +17,10 @@ import torch
 from icegraph.errors import InputError, ModelError
 from icegraph.grid import Window
 from icegraph.scene import Scene
-from icegraph.segment import Engine, load_segmenter, model_for, predict_window, segment, segment_all
+from icegraph.segment import Engine, load_segmenter, model_for, predict_window, segment, segment_all, segment_window
 from icegraph.segment.chips import NOT_FLOE, UNKNOWN, cut_chips
 from icegraph.segment.model import FLOE
+from icegraph.segment.normalise import read_scaled
 from icegraph.segment.train import fit_segmenter
 from icegraph.segment.tune import count_matches, fit_sharpness
 from icegraph.store import sha256
@@ -205,9 +207,23 @@ def test_a_tile_predicted_alone_is_the_tile_of_the_scene(model: Path, unseen: Di
     scene = Scene.open(unseen.scene)
     segment(scene, model, tmp_path / "out")
     window = Window(96, 96, 96, 96)
-    probabilities = predict_window(Engine(load_segmenter(model)), scene, window)[:3]
+    maps = predict_window(Engine(load_segmenter(model)), scene, window)
     with rasterio.open(tmp_path / "out" / "floe_probability.tif") as dataset:
-        np.testing.assert_array_equal(dataset.read(1, window=window.rasterio()), probabilities[2])
+        np.testing.assert_array_equal(dataset.read(1, window=window.rasterio()), maps[2])
+    np.testing.assert_array_equal(maps[4], read_scaled(scene, ["red"], window)[0][0])
+
+
+def test_without_red_no_brightness_is_told_and_floes_are_outlined_all_the_same(model: Path, unseen: Discs, tmp_path: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    assert config["bands"][0] == "red"
+    blind = tmp_path / "blind"
+    shutil.copytree(model, blind)
+    (blind / "config.json").write_text(json.dumps(config | {"bands": ["green", *config["bands"][1:]]}))
+    seen = Scene.open(unseen.scene)
+    scene = write_scene(tmp_path / "green", {"green": seen.read(["red"])[0]}, seen.mask("valid"))
+    engine = Engine(load_segmenter(blind))
+    assert np.isnan(predict_window(engine, scene, Window(0, 0, *scene.grid.shape))[4]).all()
+    assert segment_window(engine, scene, Window(0, 0, *scene.grid.shape)).labels.max() > 10
 
 
 def test_no_read_is_larger_than_the_padded_tile(model: Path, unseen: Discs, monkeypatch: pytest.MonkeyPatch) -> None:
