@@ -27,7 +27,7 @@ from icegraph.store import sha256
 
 from .conftest import Discs, disc_field, make_discs, write_scene
 
-BUDGET = {"pretrain_steps": 50, "steps": 90, "crop": 96, "batch": 2, "tile_px": 96, "halo_px": 16, "local_px": 10}
+BUDGET = {"pretrain_steps": 50, "steps": 120, "crop": 96, "batch": 2, "tile_px": 96, "halo_px": 16, "local_px": 10}
 
 
 def fit(discs: list[Discs], out: Path, **changes: object) -> Path:
