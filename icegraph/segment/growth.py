@@ -273,12 +273,11 @@ def add_sums(
 @compiled
 def _add_beyond(sums: NDArray[np.float64], name: np.uint32, brightness: FloatArray, y: int, x: int, down: int, right: int) -> None:
     """Add the darker of the two pixels beyond a piece of a floe's rim: a crack may be one pixel wide, and the rim a pixel wide of it."""
-    near = brightness[y, x]
-    far = near
+    darker = brightness[y, x]
     if 0 <= y + down < brightness.shape[0] and 0 <= x + right < brightness.shape[1]:
-        far = brightness[y + down, x + right]
-    if np.isfinite(near) or np.isfinite(far):
-        sums[2, name] += np.fmin(near, far)
+        darker = np.fmin(darker, brightness[y + down, x + right])
+    if np.isfinite(darker):
+        sums[2, name] += darker
         sums[3, name] += 1
 
 
